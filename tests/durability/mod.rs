@@ -6,5 +6,6 @@ mod full_disk;
 mod journal;
 mod kill;
 mod knowledge_base;
+mod limits;
 mod newer_formats;
 mod removed;

@@ -125,6 +125,7 @@ fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "; free space on that disk",
         io::ErrorKind::QuotaExceeded => "; raise the quota",
+        io::ErrorKind::FileTooLarge => "; raise the file size limit of the process (`ulimit -f`)",
         _ => "",
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::fs::{Disk, FileSystem};
 
@@ -54,6 +54,8 @@ pub struct Options {
     pub(crate) segment_size: u64,
     pub(crate) retain: Duration,
     pub(crate) clock: Clock,
+    /// Clock of pauses, which nobody sets.
+    pub(crate) monotonic: Clock,
     pub(crate) seed: Option<u64>,
 }
 
@@ -63,6 +65,8 @@ impl Options {
     /// hours.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let started = Instant::now();
+        let monotonic = move || u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let clock = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
@@ -76,6 +80,7 @@ impl Options {
             segment_size: 64 << 20,
             retain: Duration::from_secs(24 * 60 * 60),
             clock: Arc::new(clock),
+            monotonic: Arc::new(monotonic),
             seed: None,
         }
     }
@@ -118,10 +123,11 @@ impl Options {
         Self { retain, ..self }
     }
 
-    /// Sets the clock; the default is the system clock.
+    /// Sets the clock, which also determines pauses between attempts. By default, records have the
+    /// time of the system, and pauses are measured by a monotonic clock.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
-        Self { clock, ..self }
+        Self { monotonic: clock.clone(), clock, ..self }
     }
 
     /// Derives the salts of segments from a seed, so that the same calls write the same bytes.

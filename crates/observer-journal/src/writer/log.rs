@@ -39,7 +39,8 @@ pub(crate) struct Log {
     block: BlockBuilder,
     /// Last segment that was created, or whose creation failed.
     pub(super) last_created: Option<SegmentName>,
-    /// Time until which no new segment is created, and the length of that pause.
+    /// Time of the monotonic clock until which no new segment is created, and the length of that
+    /// pause.
     pause: Option<(u64, u64)>,
     failures: FailureLog,
 }
@@ -108,7 +109,7 @@ impl Log {
             self.failures.commit_failed(
                 error,
                 records().count() as u64,
-                (self.state.options.clock)(),
+                (self.state.options.monotonic)(),
             );
         }
         on_commit(Group { appends, result });
@@ -126,6 +127,9 @@ impl Log {
 
         let block = self.block.finish(active.salt, active.epoch, first_seq);
         if let Err(source) = active.file.write_at(block, active.end) {
+            // A file of the largest possible size; another one has space.
+            let is_complete =
+                source.kind() == io::ErrorKind::FileTooLarge && active.end > BLOCKS_OFFSET;
             let error = AppendError::Write { path: path(), source: Arc::new(source) };
             if let Err(error) = active.truncate() {
                 tracing::error!(
@@ -134,6 +138,8 @@ impl Log {
                     "a partial write could not be rolled back; the next commit creates a new \
                      segment"
                 );
+                self.active = None;
+            } else if is_complete {
                 self.active = None;
             }
             return Err(error);
@@ -205,7 +211,7 @@ impl Log {
     /// Prepares the folder for a new segment, unless a pause lasts. If the file of the last segment
     /// was removed, its blocks are written to a new file, and that is the active segment.
     fn enter(&mut self) -> Result<(), AppendError> {
-        let now = (self.state.options.clock)();
+        let now = (self.state.options.monotonic)();
         if let Some((until, _)) = self.pause
             && now < until
             && let Some(error) = &*self.state.failure()
@@ -220,7 +226,7 @@ impl Log {
 
     /// Creates the segment of the next record.
     fn create_segment(&mut self) -> Result<(), AppendError> {
-        let now = (self.state.options.clock)();
+        let now = (self.state.options.monotonic)();
         let first_seq = self.state.head() + 1;
         // A segment that was abandoned before its first commit is empty. It is removed only once
         // its successor exists, since the name of the last segment preserves the sequence number.
@@ -236,7 +242,7 @@ impl Log {
             SegmentName { first_seq, generation: last.map_or(0, |name| name.generation + 1) };
         self.last_created = Some(name);
         let epoch = self.state.readers().positions.epoch();
-        match create(&self.state, name, epoch, now) {
+        match create(&self.state, name, epoch, (self.state.options.clock)()) {
             Ok((segment, active)) => {
                 let mut segments = self.state.segments();
                 if abandoned.is_some() {
@@ -335,7 +341,7 @@ impl Log {
         const SIZE: usize = 4096;
         let wanted = match &*self.state.failure() {
             None => {
-                self.failures.commits_work((self.state.options.clock)());
+                self.failures.commits_work((self.state.options.monotonic)());
                 return;
             }
             Some(AppendError::Full { wanted, .. }) => *wanted,
@@ -371,7 +377,7 @@ impl Log {
             }
             _ => return,
         };
-        self.failures.commit_failed(&error, 0, (self.state.options.clock)());
+        self.failures.commit_failed(&error, 0, (self.state.options.monotonic)());
         *self.state.failure() = Some(error);
     }
 
@@ -393,7 +399,7 @@ impl Log {
             let _ = active.truncate();
         }
         self.active = None;
-        self.start_pause((self.state.options.clock)());
+        self.start_pause((self.state.options.monotonic)());
     }
 
     fn start_pause(&mut self, now: u64) {

@@ -164,6 +164,7 @@ fn serve(
     block_on(Builder::new_multi_thread(), async {
         let shutdown = signal::shutdown()?;
         let hangups = signal::hangups()?;
+        signal::survive_file_size_limit()?;
         let config = load()?;
         config.validate()?;
         let telemetry = Telemetry::new(&config, &|name| env::var_os(name))?;

@@ -39,6 +39,19 @@ pub(super) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Number of SIGXFSZ on Linux, BSD and macOS.
+const SIGXFSZ: i32 = 25;
+
+/// Keeps SIGXFSZ from ending the process: a write beyond the size limit of the system (`ulimit -f`)
+/// fails then, and its error is reported.
+///
+/// # Errors
+/// If the signal handler can't be installed.
+pub(super) fn survive_file_size_limit() -> io::Result<()> {
+    // The handler stays when the stream is dropped.
+    signal(SignalKind::from_raw(SIGXFSZ)).map(drop)
+}
+
 /// Returns the stream of SIGHUP signals.
 ///
 /// # Errors

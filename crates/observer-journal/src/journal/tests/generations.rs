@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fs::{Fault, Faulty};
-use crate::testing::{Journal, append, fill, numbers, open, options, record};
+use crate::testing::{Journal, Switched, append, fill, numbers, open, options, record};
 use crate::{Options, Record};
 
 /// Journal on a faulty disk.
@@ -96,4 +96,28 @@ fn last_sequence_number_survives_a_kill_while_an_abandoned_segment_is_replaced()
         let journal = attempt.reopened();
         assert!(journal.head() >= 1, "killed at {operation}: the sequence numbers begin again");
     }
+}
+
+#[test]
+fn pause_after_a_failed_sync_does_not_follow_the_time_of_the_system() {
+    let disk = Switched::default();
+    let wall = Arc::new(AtomicU64::new(10_000_000_000));
+    let monotonic = Arc::new(AtomicU64::new(0));
+    let clock = |of: &Arc<AtomicU64>| {
+        let of = of.clone();
+        Arc::new(move || of.load(Ordering::SeqCst)) as crate::Clock
+    };
+    let mut options = options(disk.clone()).clock(clock(&wall));
+    options.monotonic = clock(&monotonic);
+    let (journal, _) = open(options);
+    append(&journal, vec![record(1)]).unwrap();
+    disk.switches.set(|switches| &switches.no_sync, true);
+    append(&journal, vec![record(2)]).unwrap_err();
+    disk.switches.set(|switches| &switches.no_sync, false);
+    // An hour back, while the pause of 100 ms lasts and after it.
+    wall.store(6_400_000_000, Ordering::SeqCst);
+    append(&journal, vec![record(2)]).unwrap_err();
+    monotonic.store(100_000, Ordering::SeqCst);
+    assert_eq!(append(&journal, vec![record(2)]).unwrap().first_seq, 2);
+    assert_eq!(numbers(&journal), [1, 2]);
 }
