@@ -38,12 +38,16 @@ fn segment(dir: &Path) -> PathBuf {
     dir.join("observer-data/journal/00000000000000000001-0.log")
 }
 
-/// Changes a byte in the middle of an event.
+/// Changes several bits of a byte in the middle of an event.
 fn corrupt(dir: &Path, envelope: &str) {
+    damage(dir, envelope, 0xA5);
+}
+
+fn damage(dir: &Path, envelope: &str, mask: u8) {
     let mut bytes = std::fs::read(segment(dir)).unwrap();
     let event = event_of(envelope).as_bytes();
     let at = bytes.windows(event.len()).position(|window| window == event).unwrap();
-    bytes[at + event.len() / 2] ^= 1;
+    bytes[at + event.len() / 2] ^= mask;
     std::fs::write(segment(dir), bytes).unwrap();
 }
 
@@ -208,4 +212,71 @@ async fn journal_in_use_or_absent_is_left_unchanged() {
     assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
     let output = observer(empty.path(), &["journal", "export", "--from", "3", "--to", "2"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// Returns the folder of a stopped observer with 40 events in one block, and its archive.
+async fn stopped_batch() -> (tempfile::TempDir, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    let runs: Vec<_> = agent_runs().into_iter().take(40).collect();
+    let batch = observer.client().post(format!("{}/v1/events", observer.url));
+    assert_eq!(observer.send(batch.body(runs.join("\n"))).await.status, 200);
+    // Another block follows, so that the first one is known to be complete.
+    assert_eq!(observer.post(r#"{"source":"job","event_kind":"ok","ok":true}"#).await.status, 200);
+    observer.wait_until_caught_up().await;
+    assert!(observer.terminate().0.success());
+    let archive = archive(dir.path());
+    assert_eq!(archive.len(), 41);
+    (dir, archive)
+}
+
+#[tokio::test]
+async fn damaged_event_of_a_batch_is_the_only_one_lost() {
+    let (dir, archive) = stopped_batch().await;
+    corrupt(dir.path(), &archive[9]);
+    let wanted: Vec<_> =
+        archive.iter().enumerate().filter(|(at, _)| *at != 9).map(|(_, line)| line).collect();
+    // A repair changes nothing about it, and reports the same number.
+    for _ in 0..2 {
+        let output = observer(dir.path(), &["journal", "verify", "--json"]);
+        let found: Value = serde_json::from_str(out(&output)).unwrap();
+        assert_eq!((&found["records"], &found["lost"]), (&40.into(), &1.into()), "{found}");
+        let lost = serde_json::json!({ "first_seq": 10, "last_seq": 10 });
+        assert_eq!(found["damage"][0]["records"], lost);
+        let output = observer(dir.path(), &["journal", "export"]);
+        assert_eq!(out(&output).lines().collect::<Vec<_>>(), wanted);
+        let output = observer(dir.path(), &["journal", "repair", "--json"]);
+        let report: Value = serde_json::from_str(out(&output)).unwrap();
+        assert_eq!(report["lost"], 1, "{report}");
+    }
+
+    let late = format!(
+        "{DEFAULTS}[sinks.late]\ntype = \"file\"\npath = \"late/all.jsonl\"\nstart = \"earliest\"\n"
+    );
+    let again = Observer::start(dir.path(), &late);
+    again.wait_until_caught_up().await;
+    let lines = crate::support::read_lines(&dir.path().join("late"));
+    assert_eq!(lines.iter().collect::<Vec<_>>(), wanted);
+    let sinks = again.get("/v1/sinks").await.json();
+    let sink = &sinks["sinks"].as_array().unwrap().iter().find(|sink| sink["name"] == "late");
+    assert_eq!(sink.unwrap()["delivered"], 40, "{sinks}");
+}
+
+#[tokio::test]
+async fn flipped_bit_loses_nothing_and_a_repair_corrects_it() {
+    let (dir, archive) = stopped_batch().await;
+    let intact = std::fs::read(segment(dir.path())).unwrap();
+    damage(dir.path(), &archive[20], 0x10);
+    let output = observer(dir.path(), &["journal", "export"]);
+    assert_eq!(out(&output).lines().collect::<Vec<_>>(), archive);
+    let output = observer(dir.path(), &["journal", "verify", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_str(out(&output)).unwrap();
+    assert_eq!((&found["lost"], &found["damage"][0]["kind"]), (&0.into(), &"flipped_bit".into()));
+    let output = observer(dir.path(), &["journal", "repair"]);
+    assert!(output.status.success(), "{}", out(&output));
+    assert!(out(&output).contains("a flipped bit corrected"), "{}", out(&output));
+    let repaired = std::fs::read(segment(dir.path())).unwrap();
+    assert_eq!(repaired[..archive[0].len()], intact[..archive[0].len()]);
+    assert!(observer(dir.path(), &["journal", "verify"]).status.success());
 }

@@ -10,12 +10,16 @@
 //!   and reported, and all other records are made durable before they are read. No file has to be
 //!   deleted by hand.
 //! - **Corruption**: corrupt and missing records are reported as a [gap](Chunk::Gap) with the exact
-//!   range, and all others can be read. A segment whose header is destroyed can be read, too: its
-//!   header is rebuilt from a block.
+//!   range, and all others can be read, also those of a corrupt block. A flipped bit is corrected.
+//!   A segment whose header is destroyed can be read, too: its header is rebuilt from a block.
 //! - **Repair**: [`OfflineJournal`] inspects a journal that is not open without changing it, and
 //!   repairs headers and footers. It keeps all bytes that it removes or replaces.
 //! - **Failed syncs**: the segment is abandoned, since its content in the page cache may differ
 //!   from the disk. Appends are rejected until a new segment works.
+//! - **Removed files**: a commit fails if the path of the segment or of the folder leads elsewhere
+//!   after the sync. The records of the open segment are then written to a new file.
+//! - **Versions**: a file of a later version is [refused](OpenError::Newer), and nothing is
+//!   changed.
 //! - **Size**: at most [`Options::max_size`] bytes. At the limit the oldest segments are removed,
 //!   unless a [`Hold::Required`] reader still needs them; then appends are rejected.
 //!

@@ -108,7 +108,7 @@ impl Reader {
                 }
             };
             match cursor.step()? {
-                Step::Block { header, mut records } => {
+                Step::Block { header, mut records, .. } => {
                     if header.last_seq() < self.next {
                         continue;
                     }

@@ -26,6 +26,8 @@ pub enum DamageKind {
     HeaderCopy,
     /// Both copies of the header of a segment are corrupt, and no block is valid.
     Header,
+    /// One bit of a block is flipped. Nothing is lost: the bit is corrected when the block is read.
+    FlippedBit,
     /// Blocks are corrupt or missing.
     Blocks,
     /// The footer of a segment is corrupt. Nothing is lost: the blocks contain the keys, too.
@@ -50,6 +52,7 @@ impl DamageKind {
         match self {
             Self::HeaderCopy => "header_copy",
             Self::Header => "header",
+            Self::FlippedBit => "flipped_bit",
             Self::Blocks => "blocks",
             Self::Footer => "footer",
             Self::Tail => "tail",
@@ -82,6 +85,7 @@ impl Damage {
                 format!("the file is truncated; {lost} can't be read")
             }
             DamageKind::Blocks => format!("{lost} can't be read"),
+            DamageKind::FlippedBit => "a bit is flipped; nothing is lost".to_owned(),
             DamageKind::Footer => "the footer is corrupt; nothing is lost".to_owned(),
             DamageKind::Tail => {
                 "incomplete bytes at the end: an interrupted write, or corrupt last records"

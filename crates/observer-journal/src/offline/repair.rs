@@ -98,8 +98,20 @@ fn repair_segment(
 ) -> io::Result<()> {
     let name = segment.name.to_string();
     let file = fs.open(&segment.name.path(dir), OpenMode::Write)?;
-    let SegmentCheck { damage, end, has_trailer, footer, .. } =
+    let SegmentCheck { damage, corrections, end, has_trailer, footer, .. } =
         SegmentCheck::run(segment, next, file.clone())?;
+    for (at, block) in corrections {
+        let bytes = at..at + block.len() as u64;
+        let kept_in = Some(copy_bytes(fs, dir, &*file, &name, bytes.clone())?);
+        file.write_at(&block, at)?;
+        file.sync()?;
+        actions.push(RepairAction {
+            file: name.clone(),
+            bytes,
+            done: "a flipped bit corrected",
+            kept_in,
+        });
+    }
     if damage.iter().any(|damage| damage.kind == DamageKind::HeaderCopy) {
         let bytes = 0..BLOCKS_OFFSET.min(file.size()?);
         let kept_in = Some(copy_bytes(fs, dir, &*file, &name, bytes.clone())?);

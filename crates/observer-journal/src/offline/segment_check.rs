@@ -4,6 +4,8 @@ use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Damage, DamageKind, SegmentState, SegmentSummary};
 use crate::fs::File;
 use crate::segment::format::{BLOCKS_OFFSET, FooterBuilder, HEADER_SIZE, KEY_SIZE, TRAILER_SIZE};
@@ -13,6 +15,8 @@ use crate::segment::{Segment, scan, written_after};
 pub(super) struct SegmentCheck {
     pub(super) summary: SegmentSummary,
     pub(super) damage: Vec<Damage>,
+    /// Offsets of blocks with a flipped bit, and these blocks with the bit corrected.
+    pub(super) corrections: Vec<(u64, Bytes)>,
     /// Offset of the end of the last valid block.
     pub(super) end: u64,
     /// True if the file ends with a valid trailer, which contains the number of records.
@@ -36,7 +40,7 @@ impl SegmentCheck {
         let limit = next.map_or(u64::MAX, |next| next - 1);
         let (mut head, mut valid_until, mut records) =
             (segment.name.first_seq - 1, BLOCKS_OFFSET, 0);
-        let mut keys = FooterBuilder::default();
+        let (mut keys, mut corrections) = (FooterBuilder::default(), Vec::new());
         let end = scan(segment, file.clone(), |block| {
             let first_seq = block.first_seq.min(limit.saturating_add(1));
             if first_seq > head + 1 {
@@ -47,6 +51,10 @@ impl SegmentCheck {
             head = head.max(last_seq);
             valid_until = block.end;
             block.keys.iter().for_each(|(_, key)| keys.push(key));
+            if let Some(corrected) = block.corrected {
+                report.found(DamageKind::FlippedBit, block.offset..block.end);
+                corrections.push((block.offset, corrected));
+            }
         })?;
         let is_complete = records > 0
             && records == keys.count() as u64
@@ -88,7 +96,7 @@ impl SegmentCheck {
             state,
         };
         let footer = (is_complete && head == last_seq).then_some(footer);
-        Ok(Self { summary, damage: report.damage, end, has_trailer, footer })
+        Ok(Self { summary, damage: report.damage, corrections, end, has_trailer, footer })
     }
 }
 

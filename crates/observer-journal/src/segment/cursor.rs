@@ -1,6 +1,8 @@
 //! Cursor over the blocks of one segment.
 
+use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +12,10 @@ use crate::fs::File;
 use crate::segment::format::{
     BLOCK_HEADER_SIZE, BLOCK_MAGIC_SIZE, BLOCKS_OFFSET, BlockHeader, Salt, Version, decode_block,
 };
+use crate::segment::{read_trailer, salvage};
 
+/// Offset of the length in the header of a block.
+const LENGTH_AT: usize = 24;
 /// Number of bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -20,6 +25,11 @@ pub(crate) struct Cursor {
     /// Version of the segment, which all of its blocks have.
     version: Version,
     salt: Salt,
+    /// Epoch of the segment, and the sequence number after the records so far; `None` if nothing is
+    /// salvaged.
+    expected: Option<(u64, u64)>,
+    /// Further records of a corrupt block.
+    salvaged: VecDeque<Step>,
     /// Offset of the next block in the file.
     offset: u64,
     /// Bytes that were read last.
@@ -30,9 +40,14 @@ pub(crate) struct Cursor {
 
 #[derive(Debug)]
 pub(crate) enum Step {
+    /// Valid block, or consecutive valid records of a corrupt one.
     Block {
         header: BlockHeader,
         records: Vec<Record>,
+        /// Location in the file.
+        bytes: Range<u64>,
+        /// The block with a flipped bit corrected, if one is flipped in the file.
+        corrected: Option<Bytes>,
     },
     /// The bytes at the cursor are no valid block.
     Corrupt,
@@ -41,7 +56,21 @@ pub(crate) enum Step {
 
 impl Cursor {
     pub(crate) fn new(file: Arc<dyn File>, version: Version, salt: Salt) -> Self {
-        Self { file, version, salt, offset: BLOCKS_OFFSET, chunk: Bytes::new(), chunk_offset: 0 }
+        Self {
+            file,
+            version,
+            salt,
+            expected: None,
+            salvaged: VecDeque::new(),
+            offset: BLOCKS_OFFSET,
+            chunk: Bytes::new(),
+            chunk_offset: 0,
+        }
+    }
+
+    /// Salvages records of corrupt blocks, in a segment of this epoch that begins with `first_seq`.
+    pub(crate) fn salvaging(self, epoch: u64, first_seq: u64) -> Self {
+        Self { expected: Some((epoch, first_seq)), ..self }
     }
 
     /// Returns the offset of the next block in the file.
@@ -51,19 +80,115 @@ impl Cursor {
 
     /// Reads the next block and advances past it. The cursor does not move if the block is corrupt.
     pub(crate) fn step(&mut self) -> io::Result<Step> {
-        match self.peek()? {
+        if let Some(step) = self.salvaged.pop_front() {
+            return Ok(step);
+        }
+        let mut step = self.peek()?;
+        if matches!(step, Step::Corrupt) {
             // Bytes that were read ahead may have been incomplete then; read them again.
-            Step::Corrupt => {
-                self.chunk = Bytes::new();
-                let again = self.peek()?;
-                self.advance(&again);
-                Ok(again)
+            self.chunk = Bytes::new();
+            step = self.peek()?;
+        }
+        if matches!(step, Step::Corrupt) {
+            return self.salvage();
+        }
+        self.advance(&step);
+        Ok(step)
+    }
+
+    /// Returns what is valid of the corrupt block at the cursor.
+    fn salvage(&mut self) -> io::Result<Step> {
+        let Some((epoch, next_seq)) = self.expected else { return Ok(Step::Corrupt) };
+        if let Some(block) = self.corrected()? {
+            let (header, records) =
+                decode_block(self.salt, &block).expect("a corrected block is valid");
+            let bytes = self.offset..self.offset + header.size();
+            let step = Step::Block { header, records, bytes, corrected: Some(block) };
+            self.advance(&step);
+            return Ok(step);
+        }
+        let left = self.file.size()?.saturating_sub(self.offset);
+        let header = BlockHeader::decode(&self.view(BLOCK_HEADER_SIZE)?).filter(|header| {
+            (header.version, header.epoch, header.first_seq) == (self.version, epoch, next_seq)
+                && header.count > 0
+                && header.size() <= left
+        });
+        let Some(header) = header else { return Ok(Step::Corrupt) };
+        if !self.is_committed(&header)? {
+            return Ok(Step::Corrupt);
+        }
+        let block = self.view(usize::try_from(header.size()).map_err(io::Error::other)?)?;
+        let at = self.offset;
+        let steps = salvage::runs(self.salt, &header, &block).into_iter().map(|run| {
+            let count = u32::try_from(run.records.len()).expect("a block has fewer records");
+            Step::Block {
+                header: BlockHeader { first_seq: run.first_seq, count, ..header },
+                records: run.records,
+                bytes: at + run.bytes.start as u64..at + run.bytes.end as u64,
+                corrected: None,
             }
-            step => {
-                self.advance(&step);
-                Ok(step)
+        });
+        self.salvaged = steps.collect();
+        let Some(first) = self.salvaged.pop_front() else { return Ok(Step::Corrupt) };
+        self.offset += header.size();
+        self.expected = Some((epoch, header.last_seq() + 1));
+        Ok(first)
+    }
+
+    /// Returns the block at the cursor with its magic restored or a flipped bit corrected.
+    fn corrected(&mut self) -> io::Result<Option<Bytes>> {
+        let left = self.file.size()?.saturating_sub(self.offset);
+        let mut start = self.view(BLOCK_HEADER_SIZE)?.to_vec();
+        let magic = self.version.block_magic();
+        let has_magic = start.starts_with(&magic);
+        if start.len() < BLOCK_HEADER_SIZE {
+            return Ok(None);
+        }
+        start[..BLOCK_MAGIC_SIZE].copy_from_slice(&magic);
+        let header = BlockHeader::decode(&start).expect("the magic was written above");
+        if header.size() <= left {
+            let block = self.block(&start, header)?;
+            if !has_magic {
+                return Ok(Some(block).filter(|block| salvage::is_valid(self.salt, block)));
+            }
+            if let Some(corrected) = salvage::correct(self.salt, &block) {
+                return Ok(Some(corrected));
             }
         }
+        for bit in 0..if has_magic { u32::BITS } else { 0 } {
+            let header = BlockHeader { length: header.length ^ 1 << bit, ..header };
+            if header.size() > left {
+                continue;
+            }
+            start[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&header.length.to_le_bytes());
+            let block = self.block(&start, header)?;
+            if salvage::is_valid(self.salt, &block) {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the block at the cursor with another header.
+    fn block(&mut self, start: &[u8], header: BlockHeader) -> io::Result<Bytes> {
+        let block = self.view(usize::try_from(header.size()).map_err(io::Error::other)?)?;
+        Ok([start, block.get(BLOCK_HEADER_SIZE..).unwrap_or_default()].concat().into())
+    }
+
+    /// Returns whether the block at the cursor was committed and ends where its header says: the
+    /// next block or the footer, which are written only after a commit, begins there.
+    fn is_committed(&mut self, header: &BlockHeader) -> io::Result<bool> {
+        let at = self.offset;
+        self.offset += header.size();
+        let next = BlockHeader::decode(&self.view(BLOCK_HEADER_SIZE)?);
+        let end = std::mem::replace(&mut self.offset, at);
+        let next_seq = header.first_seq.checked_add(header.count.into());
+        let is_followed = next.is_some_and(|next| {
+            (next.version, next.epoch) == (self.version, header.epoch)
+                && Some(next.first_seq) == next_seq
+        });
+        Ok(is_followed
+            || read_trailer(&*self.file, self.salt)?.is_some_and(|(_, footer)| footer == end))
     }
 
     /// Moves from a corrupt block to the next valid one, and returns whether there is one. The
@@ -124,8 +249,9 @@ impl Cursor {
     }
 
     fn advance(&mut self, step: &Step) {
-        if let Step::Block { header, .. } = step {
-            self.offset += header.size();
+        if let Step::Block { header, bytes, .. } = step {
+            self.offset = bytes.end;
+            self.expected = self.expected.map(|(epoch, _)| (epoch, header.last_seq() + 1));
         }
     }
 
@@ -143,7 +269,10 @@ impl Cursor {
         let Ok(size) = usize::try_from(header.size()) else { return Ok(Step::Corrupt) };
         let block = self.view(size)?;
         Ok(match decode_block(self.salt, &block) {
-            Some((header, records)) => Step::Block { header, records },
+            Some((header, records)) => {
+                let bytes = self.offset..self.offset + header.size();
+                Step::Block { header, records, bytes, corrected: None }
+            }
             None => Step::Corrupt,
         })
     }

@@ -28,7 +28,9 @@
 //!
 //! # Block, 32 bytes and `length`, from offset 88 on
 //!
-//! One block is one commit: all of its records are valid, or none.
+//! One block is one commit. If the last block is not complete, none of its records counts. A
+//! corrupt block before another one, or before a trailer, was complete once: those of its records
+//! that are valid count, see [`salvage`](super::salvage).
 //!
 //! | offset |     size | field                                                              |
 //! |-------:|---------:|--------------------------------------------------------------------|
@@ -103,7 +105,7 @@ pub(crate) const HEADER_SIZE: usize = 44;
 /// Offset of the first block of a segment, in bytes.
 pub(crate) const BLOCKS_OFFSET: u64 = 2 * HEADER_SIZE as u64;
 pub(crate) const BLOCK_HEADER_SIZE: usize = 32;
-const RECORD_HEADER_SIZE: usize = 32;
+pub(crate) const RECORD_HEADER_SIZE: usize = 32;
 pub(crate) const KEY_SIZE: usize = 28;
 pub(crate) const TRAILER_SIZE: usize = 32;
 
@@ -141,7 +143,7 @@ impl Version {
         }
     }
 
-    const fn block_magic(self) -> [u8; BLOCK_MAGIC_SIZE] {
+    pub(crate) const fn block_magic(self) -> [u8; BLOCK_MAGIC_SIZE] {
         match self {
             Self::V1 => 0xB10C_0B5E_u32.to_le_bytes(),
             Self::V2 => 0xB10C_0B62_u32.to_le_bytes(),
@@ -263,6 +265,14 @@ impl From<u64> for Salt {
 }
 
 impl Salt {
+    /// Returns the checksum of a block.
+    ///
+    /// # Panics
+    /// If the block is shorter than its header.
+    pub(crate) fn block_crc(self, block: &[u8]) -> u32 {
+        self.crc([&block[4..28], &block[BLOCK_HEADER_SIZE..]])
+    }
+
     fn crc(self, parts: [&[u8]; 2]) -> u32 {
         parts.into_iter().fold(self.0, crc32c::crc32c_append)
     }
@@ -363,27 +373,29 @@ impl BlockBuilder {
 pub(crate) fn decode_block(salt: Salt, block: &Bytes) -> Option<(BlockHeader, Vec<Record>)> {
     let header = BlockHeader::decode(block)?;
     let size = usize::try_from(header.size()).ok().filter(|size| *size == block.len())?;
-    if header.count == 0 || salt.crc([&block[4..28], &block[BLOCK_HEADER_SIZE..]]) != header.crc {
+    if header.count == 0 || salt.block_crc(block) != header.crc {
         return None;
     }
     let mut records = Vec::with_capacity(header.count as usize);
     let mut at = BLOCK_HEADER_SIZE;
     for _ in 0..header.count {
-        if size - at < RECORD_HEADER_SIZE {
-            return None;
-        }
-        let mut fields = Fields(&block[at..]);
-        let (received_at, tag) = fields.stamp();
-        let (id, checksum, length) = (fields.take(), fields.u32(), fields.u32() as usize);
-        at += RECORD_HEADER_SIZE;
-        if size - at < length {
-            return None;
-        }
-        let payload = block.slice(at..at + length);
-        records.push(Record { received_at, tag, id, checksum, payload });
-        at += length;
+        let record = decode_record(block, at)?;
+        at += RECORD_HEADER_SIZE + record.payload.len();
+        records.push(record);
     }
     (at == size).then_some((header, records))
+}
+
+/// Decodes the record at an offset of a block; `None` if its length does not fit. Its checksum is
+/// not verified.
+pub(crate) fn decode_record(block: &Bytes, at: usize) -> Option<Record> {
+    let left = block.len().checked_sub(at)?.checked_sub(RECORD_HEADER_SIZE)?;
+    let mut fields = Fields(&block[at..]);
+    let (received_at, tag) = fields.stamp();
+    let (id, checksum, length) = (fields.take(), fields.u32(), fields.u32() as usize);
+    let start = at + RECORD_HEADER_SIZE;
+    let payload = (length <= left).then(|| block.slice(start..start + length))?;
+    Some(Record { received_at, tag, id, checksum, payload })
 }
 
 /// Encoder of the footer of a segment, to which a key is added with each record.

@@ -4,11 +4,14 @@ pub(crate) mod cursor;
 pub(crate) mod format;
 pub(crate) mod layout;
 mod rebuild;
+mod salvage;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::Key;
 use crate::fs::{File, FileSystem, OpenMode};
@@ -70,7 +73,8 @@ impl Segment {
 
     /// Returns a cursor over the blocks in the file of the segment.
     pub(crate) fn cursor(&self, file: Arc<dyn File>) -> Cursor {
-        Cursor::new(file, self.header.version, self.salt())
+        let SegmentHeader { version, epoch, first_seq, .. } = self.header;
+        Cursor::new(file, version, self.salt()).salvaging(epoch, first_seq)
     }
 
     /// Reads the header of a segment, or rebuilds it from a block. A header is missing if the file
@@ -103,17 +107,7 @@ impl Segment {
 
     /// Returns the trailer of a sealed segment and the offset of its footer.
     pub(crate) fn trailer(&self, file: &dyn File) -> io::Result<Option<(Trailer, u64)>> {
-        let Some(at) = file.size()?.checked_sub(TRAILER_SIZE as u64) else { return Ok(None) };
-        let mut bytes = [0; TRAILER_SIZE];
-        if file.read_at(&mut bytes, at)? < TRAILER_SIZE {
-            return Ok(None);
-        }
-        let Some(trailer) = Trailer::decode(self.salt(), &bytes) else { return Ok(None) };
-        let footer_at = trailer
-            .footer_size()
-            .and_then(|size| at.checked_sub(size))
-            .filter(|at| *at >= BLOCKS_OFFSET);
-        Ok(footer_at.map(|at| (trailer, at)))
+        read_trailer(file, self.salt())
     }
 
     /// Returns the keys of the records up to and including `last`, with their sequence numbers.
@@ -147,7 +141,22 @@ impl Segment {
     }
 }
 
-/// Valid block that a scan found.
+/// Returns the trailer of a sealed segment and the offset of its footer.
+fn read_trailer(file: &dyn File, salt: Salt) -> io::Result<Option<(Trailer, u64)>> {
+    let Some(at) = file.size()?.checked_sub(TRAILER_SIZE as u64) else { return Ok(None) };
+    let mut bytes = [0; TRAILER_SIZE];
+    if file.read_at(&mut bytes, at)? < TRAILER_SIZE {
+        return Ok(None);
+    }
+    let Some(trailer) = Trailer::decode(salt, &bytes) else { return Ok(None) };
+    let footer_at = trailer
+        .footer_size()
+        .and_then(|size| at.checked_sub(size))
+        .filter(|at| *at >= BLOCKS_OFFSET);
+    Ok(footer_at.map(|at| (trailer, at)))
+}
+
+/// Valid block that a scan found, or consecutive valid records of a corrupt one.
 pub(crate) struct ScannedBlock {
     /// Offset in the file.
     pub(crate) offset: u64,
@@ -156,6 +165,8 @@ pub(crate) struct ScannedBlock {
     pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
     pub(crate) keys: Vec<(u64, Key)>,
+    /// The block with a flipped bit corrected, if one is flipped in the file.
+    pub(crate) corrected: Option<Bytes>,
 }
 
 /// Passes all valid blocks of a segment to `found` and skips corrupt bytes. Returns the offset of
@@ -172,15 +183,16 @@ pub(crate) fn scan(
         match cursor.step()? {
             // A valid block with earlier sequence numbers or another epoch is left over from
             // earlier use of the space.
-            Step::Block { header, records }
+            Step::Block { header, records, bytes, corrected }
                 if header.first_seq > last_seq && header.epoch == segment.header.epoch =>
             {
                 last_seq = header.last_seq();
-                end = cursor.offset();
-                let offset = end - header.size();
+                end = bytes.end;
+                let offset = bytes.start;
                 let keys =
                     (header.first_seq..).zip(records.iter().map(crate::Record::key)).collect();
-                found(ScannedBlock { offset, end, first_seq: header.first_seq, last_seq, keys });
+                let first_seq = header.first_seq;
+                found(ScannedBlock { offset, end, first_seq, last_seq, keys, corrected });
             }
             Step::Block { .. } => {}
             Step::Corrupt => {

@@ -18,7 +18,7 @@ use crate::segment::format::{
 };
 
 /// Polynomial of CRC-32C, reflected.
-const POLYNOMIAL: u32 = 0x82F6_3B78;
+pub(super) const POLYNOMIAL: u32 = 0x82F6_3B78;
 
 /// Rebuilds the header of a segment; `None` if none of its blocks is valid.
 pub(crate) fn header(file: Arc<dyn File>, first_seq: u64) -> io::Result<Option<SegmentHeader>> {
@@ -44,14 +44,15 @@ fn header_of(block: &Bytes, first_seq: u64) -> Option<SegmentHeader> {
 
 /// Returns the checksum whose continuation over `bytes` is `crc`.
 fn crc_before(crc: u32, bytes: &[u8]) -> u32 {
-    let state = bytes.iter().rev().fold(!crc, |state, byte| {
-        let shifted = (0..8).fold(state, |state, _| {
-            // The polynomial has its highest bit set, so this bit shows whether it was applied.
-            if state >> 31 == 1 { ((state ^ POLYNOMIAL) << 1) | 1 } else { state << 1 }
-        });
-        shifted ^ u32::from(*byte)
-    });
-    !state
+    !bytes.iter().rev().fold(!crc, |state, byte| byte_before(state) ^ u32::from(*byte))
+}
+
+/// Returns the state of a checksum before a byte of zero.
+pub(super) fn byte_before(state: u32) -> u32 {
+    (0..8).fold(state, |state, _| {
+        // The polynomial has its highest bit set, so this bit shows whether it was applied.
+        if state >> 31 == 1 { ((state ^ POLYNOMIAL) << 1) | 1 } else { state << 1 }
+    })
 }
 
 /// Returns a salt whose checksums have the given initial value. It may differ from the original

@@ -34,11 +34,12 @@ fn truncate_by(fs: &impl FileSystem, name: &str, bytes: u64) {
     file.truncate(file.size().unwrap() - bytes).unwrap();
 }
 
+/// Flips four bits of a byte, which can't be corrected.
 fn flip(fs: &impl FileSystem, name: &str, offset: u64) {
     let file = fs.open(&Path::new("j").join(name), OpenMode::Write).unwrap();
     let mut byte = [0];
     file.read_at(&mut byte, offset).unwrap();
-    file.write_at(&[byte[0] ^ 0x10], offset).unwrap();
+    file.write_at(&[byte[0] ^ 0xA5], offset).unwrap();
 }
 
 /// Options with segments of about 4 KiB.
