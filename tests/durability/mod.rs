@@ -7,5 +7,6 @@ mod journal;
 mod kill;
 mod knowledge_base;
 mod limits;
+mod looking;
 mod newer_formats;
 mod removed;

@@ -41,6 +41,7 @@ mod config;
 mod envelope;
 mod event;
 mod filter;
+mod folder;
 mod position;
 mod pricing;
 pub mod private_files;
@@ -62,6 +63,7 @@ pub use config::{
 pub use envelope::{Batch, Envelope, EnvelopeError};
 pub use event::{Event, EventError, Field, FieldWarning, ParseOptions, Phases, Submission};
 pub use filter::{AnyOf, Filter, Range};
+pub use folder::{FolderError, verify_writable};
 pub use jiff::Timestamp;
 pub use position::Position;
 pub use pricing::{

@@ -146,12 +146,22 @@ pub trait EventSink: Send + Sync + 'static {
 
     /// Verifies that the destination is reachable as configured, without delivering an event.
     ///
-    /// Called at start, by `observer check`, and periodically while the sink is parked. After
+    /// Called at start, and periodically while the sink is parked. After
     /// `Ok`, a parked sink receives one event as a probe before it receives the others.
     ///
     /// # Errors
     /// If delivery would fail; the error is the reason.
     async fn check(&self) -> Result<(), SinkError>;
+
+    /// Verifies what can be verified of the destination without changing anything, for
+    /// `observer check`, which another user than the observer's may run. By default, this is
+    /// [`check`](Self::check); a sink whose check creates or writes files inspects them instead.
+    ///
+    /// # Errors
+    /// If delivery would fail; the error is the reason.
+    async fn inspect(&self) -> Result<(), SinkError> {
+        self.check().await
+    }
 
     /// Returns the largest number of events that one call of [`deliver`](Self::deliver) may get,
     /// for a sink that sends them in requests of their own.

@@ -67,6 +67,10 @@ impl EventSink for KbSink {
         Ok(self.thread.check().await?)
     }
 
+    async fn inspect(&self) -> Result<(), SinkError> {
+        observer_core::verify_writable(&self.settings.folder).map_err(SinkError::blocked)
+    }
+
     async fn close(&self) -> Result<(), SinkError> {
         Ok(self.thread.close().await?)
     }

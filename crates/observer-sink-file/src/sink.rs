@@ -45,6 +45,7 @@ enum Command {
     Deliver { batch: Batch, last_reply: LastReply, reply: ReplyTo<()> },
     Flush { reply: ReplyTo<()> },
     Position { reply: ReplyTo<Option<Position>> },
+    Inspect { reply: ReplyTo<()> },
     VerifyState { reply: ReplyTo<()> },
     Adopt { reply: ReplyTo<Adopted> },
     Check { reply: ReplyTo<()> },
@@ -166,6 +167,10 @@ impl EventSink for FileSink {
         Ok(self.call(|reply| Command::Check { reply }).await?)
     }
 
+    async fn inspect(&self) -> Result<(), SinkError> {
+        Ok(self.call(|reply| Command::Inspect { reply }).await?)
+    }
+
     async fn close(&self) -> Result<(), SinkError> {
         let result = self.call(|reply| Command::Close { reply }).await;
         let thread = lock(&self.thread).take();
@@ -246,6 +251,9 @@ impl Worker {
                 Command::Position { reply } => {
                     let _ = reply.send(self.position());
                 }
+                Command::Inspect { reply } => {
+                    let _ = reply.send(self.inspect());
+                }
                 Command::VerifyState { reply } => {
                     let _ = reply.send(verify_state(&self.state_dir));
                 }
@@ -298,6 +306,18 @@ impl Worker {
     fn flush(&mut self) -> Result<(), FileError> {
         let now = Now::read(self.started);
         self.writer.as_mut().map_or(Ok(()), |writer| writer.flush(now))
+    }
+
+    /// Checks the folders without changing anything.
+    fn inspect(&self) -> Result<(), FileError> {
+        for folder in [self.settings.template.base(), &self.state_dir] {
+            observer_core::verify_writable(folder).map_err(|error| FileError::Io {
+                action: error.action,
+                path: error.path,
+                source: error.source,
+            })?;
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), FileError> {

@@ -138,6 +138,10 @@ impl EventSink for PrometheusSink {
         self.blocking(Store::check).await
     }
 
+    async fn inspect(&self) -> Result<(), SinkError> {
+        self.blocking(Store::inspect).await
+    }
+
     async fn close(&self) -> Result<(), SinkError> {
         let _no_write_is_under_way = self.writing.lock().await;
         let registration = lock(&self.registration).take();

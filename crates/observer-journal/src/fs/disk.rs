@@ -78,17 +78,22 @@ impl FileSystem for Disk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
-        let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+        try_lock(OpenOptions::new().create(true).write(true).truncate(false).open(path)?)
+    }
+
+    fn lock_existing(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        match fs::File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => try_lock(file?).map(Some),
         }
+    }
+}
+
+fn try_lock(file: fs::File) -> io::Result<Box<dyn Any + Send + Sync>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Box::new(file)),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

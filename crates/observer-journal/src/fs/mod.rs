@@ -69,6 +69,15 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns [`io::ErrorKind::WouldBlock`] if the lock is held already.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+
+    /// Acquires a lock as [`lock`](Self::lock) does, but creates and changes nothing. Returns `None`
+    /// if there is no file at the path, so that nobody holds the lock.
+    ///
+    /// # Errors
+    /// Returns [`io::ErrorKind::WouldBlock`] if the lock is held already.
+    fn lock_existing(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        self.lock(path).map(Some)
+    }
 }
 
 /// Identity of a file or folder, which no other one has while it is open.

@@ -46,11 +46,22 @@ use crate::state::JournalState;
 /// ```
 pub struct OfflineJournal {
     options: Options,
-    _lock: Box<dyn Any + Send + Sync>,
+    /// `None` if the journal has no lock file.
+    lock: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// Returns the conversion of an error of the lock.
+fn lock_error(options: &Options) -> impl FnOnce(io::Error) -> OpenError {
+    let dir = options.dir.clone();
+    move |error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse { dir },
+        _ => OpenError::io("lock", dir.join(LOCK))(error),
+    }
 }
 
 impl OfflineJournal {
-    /// Acquires the lock of an existing journal.
+    /// Acquires the lock of an existing journal. Nothing is created or changed, so that a read-only
+    /// journal can be opened.
     ///
     /// # Errors
     /// Returns an error if there is no journal, if it is open, or if a file operation fails.
@@ -68,11 +79,21 @@ impl OfflineJournal {
             return Err(missing());
         }
         let path = dir.join(LOCK);
-        let lock = fs.lock(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::InUse { dir: dir.clone() },
-            _ => OpenError::io("lock", &path)(error),
-        })?;
-        Ok(Self { options, _lock: lock })
+        let lock = fs.lock_existing(&path).map_err(lock_error(&options))?;
+        Ok(Self { options, lock })
+    }
+
+    /// Makes sure that no process opens the journal until this is dropped, also if it has no lock
+    /// file, which is created then.
+    ///
+    /// # Errors
+    /// Returns an error if the lock can't be acquired.
+    pub fn hold(mut self) -> Result<Self, OpenError> {
+        if self.lock.is_none() {
+            let path = self.options.dir.join(LOCK);
+            self.lock = Some(self.options.fs.lock(&path).map_err(lock_error(&self.options))?);
+        }
+        Ok(self)
     }
 
     /// Returns the folder of the journal.
@@ -97,6 +118,13 @@ impl OfflineJournal {
     /// # Errors
     /// Returns an error if a file operation fails. Repairs before the error stay.
     pub fn repair(&self) -> Result<Repair, OpenError> {
+        let _lock = match &self.lock {
+            Some(_) => None,
+            None => {
+                let path = self.options.dir.join(LOCK);
+                Some(self.options.fs.lock(&path).map_err(lock_error(&self.options))?)
+            }
+        };
         repair::repair(&self.options)
     }
 

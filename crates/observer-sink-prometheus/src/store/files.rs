@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use observer_core::{SinkError, private_files};
+use observer_core::{FolderError, SinkError, private_files};
 
 /// Failure of an operation on a file.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,12 @@ impl FileError {
     /// Returns a conversion for `map_err`; `action` and `path` complete "can't …".
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
+    }
+}
+
+impl From<FolderError> for FileError {
+    fn from(FolderError { action, path, source }: FolderError) -> Self {
+        Self { action, path, source }
     }
 }
 

@@ -145,6 +145,12 @@ impl Store {
         Ok(())
     }
 
+    /// Checks the folder and the version of the snapshot without changing anything.
+    pub(crate) fn inspect(&self) -> Result<(), StoreError> {
+        observer_core::verify_writable(&self.folder).map_err(FileError::from)?;
+        self.verify_version()
+    }
+
     fn loaded(&self) -> Result<&Loaded, StoreError> {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);

@@ -53,7 +53,7 @@ pub(super) async fn report(
         checks.spawn(async move {
             let checked = async {
                 sink.verify_state().await?;
-                sink.check().await
+                sink.inspect().await
             };
             let problem = match time::timeout(timeout, checked).await {
                 Ok(Ok(())) => None,

@@ -104,7 +104,7 @@ pub(super) fn run(
 /// Opens the journal and holds its lock, so that no observer starts meanwhile; `None` if there is
 /// none.
 fn open_journal(config: &Config) -> Result<Option<OfflineJournal>, Failure> {
-    match OfflineJournal::open(options::journal(config)) {
+    match OfflineJournal::open(options::journal(config)).and_then(OfflineJournal::hold) {
         Ok(journal) => Ok(Some(journal)),
         Err(OpenError::Missing { .. }) => Ok(None),
         Err(error @ OpenError::InUse { .. }) => {
