@@ -10,3 +10,4 @@ mod limits;
 mod looking;
 mod newer_formats;
 mod removed;
+mod start_check;

@@ -67,6 +67,7 @@ impl Options {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let started = Instant::now();
         let monotonic = move || u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        #[expect(clippy::disallowed_methods, reason = "the time of records")]
         let clock = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

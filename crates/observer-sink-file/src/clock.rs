@@ -25,6 +25,7 @@ pub(crate) struct Now {
 
 impl Now {
     /// Reads both clocks.
+    #[expect(clippy::disallowed_methods, reason = "retention compares both clocks")]
     pub(crate) fn read(started: Instant) -> Self {
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),

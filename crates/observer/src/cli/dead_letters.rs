@@ -430,7 +430,9 @@ async fn purge(
     let remote = Remote::new(remote, config)?;
     let mut urls: Vec<_> = ids.iter().map(|id| dead_letters_url(&remote, &sink, &[id])).collect();
     if let Some(age) = older_than {
-        let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let before = SystemTime::from(observer_core::Timestamp::now())
+            .checked_sub(age)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
         let mut url = dead_letters_url(&remote, &sink, &[]);
         url.query_pairs_mut()
             .append_pair("before", &humantime::format_rfc3339_seconds(before).to_string());

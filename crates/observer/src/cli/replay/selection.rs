@@ -43,7 +43,9 @@ pub(super) fn time(text: &str) -> Result<String, String> {
     let age = humantime::parse_duration(text).map_err(|_| {
         "expected a time such as 2026-11-22T17:00:00Z, or an age such as 2h or 30d".to_owned()
     })?;
-    let then = SystemTime::now().checked_sub(age).filter(|then| *then >= SystemTime::UNIX_EPOCH);
+    let then = SystemTime::from(Timestamp::now())
+        .checked_sub(age)
+        .filter(|then| *then >= SystemTime::UNIX_EPOCH);
     Ok(humantime::format_rfc3339_micros(then.unwrap_or(SystemTime::UNIX_EPOCH)).to_string())
 }
 
