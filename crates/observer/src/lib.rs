@@ -57,6 +57,7 @@ pub mod config;
 mod file_sinks;
 pub mod logging;
 mod options;
+mod permissions;
 mod prices;
 pub mod registry;
 mod reload;

@@ -11,7 +11,7 @@ use observer_server::{BindError, ReloadHandler, Scope, Server};
 
 use crate::reload::Reloader;
 use crate::telemetry::Telemetry;
-use crate::{Config, ConfigError, Registry, file_sinks, options, prices};
+use crate::{Config, ConfigError, Registry, file_sinks, options, permissions, prices};
 
 /// Error type for starting the observer.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +124,9 @@ impl Service {
         config.load_tls()?;
         let sinks = registry.build_all(config)?;
         file_sinks::warn_of_overlaps(config);
+        for warning in permissions::warnings(config) {
+            tracing::warn!(warning, "a file with a secret is readable by others");
+        }
         let mut export = telemetry
             .as_ref()
             .map(|telemetry| telemetry.metrics(config, &metrics))

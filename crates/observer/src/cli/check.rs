@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::telemetry::{Settings, probe};
-use crate::{BuiltSink, Config, file_sinks};
+use crate::{BuiltSink, Config, file_sinks, permissions};
 
 /// Timeout of the check of a sink whose `timeout` is absent. It is shorter than that of a delivery:
 /// an operator waits for the result.
@@ -46,7 +46,10 @@ pub(super) async fn report(
     let warnings = sinks.iter().flat_map(|BuiltSink { name, warnings, .. }| {
         warnings.iter().map(move |warning| format!("sinks.{name}: {warning}"))
     });
-    let warnings: Vec<_> = warnings.chain(telemetry.warnings.iter().cloned()).collect();
+    let warnings: Vec<_> = warnings
+        .chain(telemetry.warnings.iter().cloned())
+        .chain(permissions::warnings(config))
+        .collect();
     let mut problems = vec![Some("the check panicked".to_owned()); sinks.len()];
     for (index, BuiltSink { sink, settings, .. }) in sinks.into_iter().enumerate() {
         let timeout = settings.timeout.unwrap_or(DEFAULT_TIMEOUT);
