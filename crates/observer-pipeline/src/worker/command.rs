@@ -121,7 +121,7 @@ impl Commands {
             self.next = self.received.recv().await;
         }
         if !matches!(self.next, Some(Command::Divert(_))) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

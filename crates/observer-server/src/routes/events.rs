@@ -194,7 +194,7 @@ fn respond(
                 return Err(ingest_problem(&error, &warnings, caller));
             }
             Err(error) => {
-                results.errors.push(ingest_problem(&error, &warnings, caller).into_item(index))
+                results.errors.push(ingest_problem(&error, &warnings, caller).into_item(index));
             }
         }
     }
