@@ -150,6 +150,36 @@ fn links_between_documents_lead_to_files_and_headings() {
     assert!(count > 50, "{count} links");
 }
 
+#[test]
+fn tests_that_the_threat_model_names_exist() {
+    let prose = document("crates/observer/docs/threat-model.md").prose();
+    let sources = sources_of_tests();
+    let quoted = prose.split('`').skip(1).step_by(2);
+    let is_name = |text: &&str| text.len() > 24 && !text.contains([' ', '.', '-', '"']);
+    let names: BTreeSet<_> = quoted.filter(is_name).collect();
+    for name in &names {
+        let definition = format!("fn {name}(");
+        assert!(sources.iter().any(|text| text.contains(&definition)), "there is no test {name}");
+    }
+    assert!(names.len() > 20, "{names:?}");
+}
+
+/// Returns the Rust files of all crates and tests.
+fn sources_of_tests() -> Vec<String> {
+    let (mut texts, mut folders) = (Vec::new(), vec![root().join("crates"), root().join("tests")]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                texts.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    texts
+}
+
 /// Paths are relative to `crates/`.
 #[test]
 fn source_paths_in_the_documentation_exist() {

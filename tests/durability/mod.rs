@@ -8,6 +8,7 @@ mod kill;
 mod knowledge_base;
 mod limits;
 mod looking;
+mod modes;
 mod newer_formats;
 mod removed;
 mod start_check;

@@ -30,13 +30,12 @@ fn has_literal_secret(name: &str, table: &SinkTable) -> bool {
         table.iter().map(|(key, value)| (KeyPath::of([key.as_str()]), value)).collect();
     while let Some((path, value)) = values.pop() {
         match value {
-            toml::Value::String(text) => {
+            toml::Value::String(text)
                 if !text.is_empty()
                     && root.join(&path).may_hold_secret()
-                    && !substituted.touches(&path)
-                {
-                    return true;
-                }
+                    && !substituted.touches(&path) =>
+            {
+                return true;
             }
             toml::Value::Array(list) => {
                 values.extend(list.iter().enumerate().map(|(at, value)| (path.index(at), value)));

@@ -78,7 +78,9 @@ impl FileSystem for Disk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
-        try_lock(OpenOptions::new().create(true).write(true).truncate(false).open(path)?)
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(false).mode(FILE_MODE);
+        try_lock(options.open(path)?)
     }
 
     fn lock_existing(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
