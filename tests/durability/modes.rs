@@ -44,16 +44,16 @@ async fn modes_of_existing_state_are_kept() {
     observer.wait_until_caught_up().await;
     observer.terminate();
     let journal = dir.path().join("observer-data/journal");
-    let positions = journal.join("positions");
+    let database = dir.path().join("observer-data/kb/kb.sqlite");
     fs::set_permissions(&journal, fs::Permissions::from_mode(0o750)).unwrap();
-    fs::set_permissions(&positions, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o640)).unwrap();
 
     let observer = Observer::start(dir.path(), DEFAULTS);
     assert_eq!(observer.post(EVENT.replace("job", "nightly")).await.status, 200);
     observer.wait_until_caught_up().await;
     observer.terminate();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&journal), mode(&positions)), (0o750, 0o640));
+    assert_eq!((mode(&journal), mode(&database)), (0o750, 0o640));
 }
 
 /// Returns the modes of all files and folders in a folder, by their relative paths.
