@@ -19,6 +19,9 @@ pub enum Durability {
     /// The operating system has the records: they survive the end of the process, but not a power
     /// cut.
     Write,
+    /// The records are in the memory of this process alone, and are lost when it ends. A journal in
+    /// memory has this durability, whatever its options are.
+    Memory,
 }
 
 impl Durability {
@@ -28,6 +31,7 @@ impl Durability {
         match self {
             Self::Fsync => "fsync",
             Self::Write => "write",
+            Self::Memory => "memory",
         }
     }
 }

@@ -62,7 +62,7 @@
 //! let mut response = String::new();
 //! client.read_to_string(&mut response).await?;
 //! assert!(response.starts_with("HTTP/1.0 200 OK"), "{response}");
-//! assert!(response.ends_with(r#""status":"accepted","durability":"fsync"}"#), "{response}");
+//! assert!(response.ends_with(r#""status":"accepted","durability":"memory"}"#), "{response}");
 //!
 //! stop.send(()).expect("the server runs");
 //! running.await?;

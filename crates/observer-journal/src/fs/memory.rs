@@ -25,6 +25,10 @@ fn not_found(path: &Path) -> io::Error {
 }
 
 impl FileSystem for Memory {
+    fn is_volatile(&self) -> bool {
+        true
+    }
+
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }

@@ -21,6 +21,11 @@ pub(crate) use quarantine::{free_name, quarantine};
 
 /// Operations on folders and on the names of files.
 pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
+    /// Returns whether the files are lost when the process ends.
+    fn is_volatile(&self) -> bool {
+        false
+    }
+
     /// Creates a folder and all of its parents.
     ///
     /// # Errors

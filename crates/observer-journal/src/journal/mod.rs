@@ -114,7 +114,8 @@ impl<T> Journal<T> {
     /// Returns the durability of committed records.
     #[must_use]
     pub fn durability(&self) -> Durability {
-        self.state.options.durability
+        let options = &self.state.options;
+        if options.fs.is_volatile() { Durability::Memory } else { options.durability }
     }
 
     /// Returns the last committed record; 0 before the first.

@@ -146,7 +146,7 @@ impl Log {
         }
         match self.state.options.durability {
             Durability::Write => active.unsynced = true,
-            Durability::Fsync => {
+            Durability::Fsync | Durability::Memory => {
                 // Large blocks gain little, and the zeros would double the bytes written.
                 if block.len() < SMALL_BLOCK {
                     active.fill_ahead(

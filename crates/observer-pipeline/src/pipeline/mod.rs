@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use observer_core::Submission;
-use observer_journal::{Options, Recovery};
+use observer_journal::{Durability, Options, Recovery};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -199,6 +199,12 @@ impl Pipeline {
         let workers = self.inner.workers();
         let running = workers.get(sink)?;
         Some(WorkerHandle { commands: running.commands.clone(), batch_size: running.max_events })
+    }
+
+    /// Returns the durability of accepted events.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.inner.journal.durability()
     }
 
     /// Returns the folder of a sink's dead letters.

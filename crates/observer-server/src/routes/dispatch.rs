@@ -206,6 +206,6 @@ mod tests {
         let headers = [("host", "localhost"), ("origin", "http://a.example")];
         let request = request(&Method::POST, "/event", &headers, "");
         let (_, headers, _) = parts(dispatcher.dispatch(request).await).await;
-        assert_eq!(headers.get("access-control-allow-origin").unwrap(), "*");
+        assert_eq!(headers.get("access-control-allow-origin").unwrap(), "http://a.example");
     }
 }

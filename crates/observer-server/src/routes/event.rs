@@ -66,8 +66,9 @@ struct Stored {
     id: String,
     #[schema(value_type = String, pattern = "^(accepted|duplicate)$")]
     status: AckStatus,
-    /// Durability that is reached: the event is on disk, or with the operating system.
-    #[schema(value_type = String, pattern = "^(fsync|write)$")]
+    /// Durability that is reached: the event is on disk, with the operating system, or in the
+    /// memory of an embedding program.
+    #[schema(value_type = String, pattern = "^(fsync|write|memory)$")]
     durability: Durability,
     /// Fields that were not stored or read as they were sent, if there are any.
     #[schema(required = false)]

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use observer_core::{FieldWarning, Submission};
-use observer_pipeline::{Ack, AckStatus, Durability, IngestError, RejectReason};
+use observer_pipeline::{Ack, AckStatus, IngestError, RejectReason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,8 +34,9 @@ struct BatchResponse {
     accepted: usize,
     duplicates: usize,
     rejected: usize,
-    /// Durability that is reached: the events are on disk, or with the operating system.
-    #[schema(pattern = "^(fsync|write)$")]
+    /// Durability that is reached: the events are on disk, with the operating system, or in
+    /// the memory of an embedding program.
+    #[schema(pattern = "^(fsync|write|memory)$")]
     durability: &'static str,
     /// Reason for each rejected item.
     errors: Vec<BadItem>,
@@ -167,7 +168,7 @@ fn respond(
         accepted: 0,
         duplicates: 0,
         rejected: 0,
-        durability: Durability::Fsync.as_str(),
+        durability: state.pipeline.durability().as_str(),
         errors,
         warnings: Vec::new(),
         warnings_total: None,

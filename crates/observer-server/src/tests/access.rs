@@ -244,7 +244,7 @@ async fn token_with_sources_sends_and_reads_nothing_else() {
     assert_snapshot!(send("POST", "/v1/events", &mixed).await, @r#"
     HTTP/1.1 207 Multi-Status
     content-type: application/json
-    {"accepted":2,"duplicates":0,"rejected":1,"durability":"fsync","errors":[{"index":1,"status":403,"reason":"forbidden","detail":"the token `ci` is limited to the sources \"ci\", \"nightly\", and the source of the event is \"bot\"; correct `source`, or add it to the token's `sources`","field":"source"}]}
+    {"accepted":2,"duplicates":0,"rejected":1,"durability":"memory","errors":[{"index":1,"status":403,"reason":"forbidden","detail":"the token `ci` is limited to the sources \"ci\", \"nightly\", and the source of the event is \"bot\"; correct `source`, or add it to the token's `sources`","field":"source"}]}
     "#);
     let lines = format!("{}\nno event\n{}", event("bot"), event("observer"));
     let all_bad = send("POST", "/v1/events", &lines).await;

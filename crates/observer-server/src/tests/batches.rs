@@ -39,8 +39,7 @@ async fn lines_and_arrays_are_accepted_and_deduplicated() {
     let lines = cycles(0..3);
     let first =
         batch(&mut client, "content-type: application/x-ndjson\r\n", lines.as_bytes()).await;
-    let expected =
-        json!({"accepted": 3, "duplicates": 0, "rejected": 0, "durability": "fsync", "errors": []});
+    let expected = json!({"accepted": 3, "duplicates": 0, "rejected": 0, "durability": "memory", "errors": []});
     assert_eq!((first.status, value(&first)), (200, expected));
     let array = format!("[{}]", cycles(0..4).trim_end().replace('\n', ","));
     let second =
@@ -80,7 +79,7 @@ async fn invalid_items_are_reported_and_the_others_stored() {
     );
     let response = batch(&mut client, "", lines.as_bytes()).await;
     assert_eq!(response.status, 207);
-    insta::assert_snapshot!(response.body, @r#"{"accepted":2,"duplicates":0,"rejected":3,"durability":"fsync","errors":[{"index":1,"status":400,"reason":"malformed","detail":"not valid JSON at line 1, column 2: expected ident"},{"index":2,"status":422,"reason":"invalid","detail":"the field `ok` must be true or false, and this is a number","field":"ok"},{"index":3,"status":422,"reason":"missing_field","detail":"missing `cycle_id` and `sig_hash`, which are required of source \"bot\"","field":"cycle_id"}]}"#);
+    insta::assert_snapshot!(response.body, @r#"{"accepted":2,"duplicates":0,"rejected":3,"durability":"memory","errors":[{"index":1,"status":400,"reason":"malformed","detail":"not valid JSON at line 1, column 2: expected ident"},{"index":2,"status":422,"reason":"invalid","detail":"the field `ok` must be true or false, and this is a number","field":"ok"},{"index":3,"status":422,"reason":"missing_field","detail":"missing `cycle_id` and `sig_hash`, which are required of source \"bot\"","field":"cycle_id"}]}"#);
     assert_eq!(server.pipeline.status().journal.head, 2);
 
     let response = batch(&mut client, "", b"{}\n[]\n").await;

@@ -18,7 +18,7 @@ async fn event_is_accepted_and_its_repetition_is_a_duplicate() {
     let id = first.text("id");
     assert_eq!(
         first.to_string().replace(&id, "ID"),
-        "HTTP/1.1 200 OK\ncontent-type: application/json\n{\"id\":\"ID\",\"status\":\"accepted\",\"durability\":\"fsync\"}"
+        "HTTP/1.1 200 OK\ncontent-type: application/json\n{\"id\":\"ID\",\"status\":\"accepted\",\"durability\":\"memory\"}"
     );
     assert_eq!(id.len(), 36, "{id}");
     let second = client.post(CYCLE).await;

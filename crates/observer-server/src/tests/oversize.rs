@@ -36,7 +36,7 @@ async fn oversized_extra_is_trimmed_with_a_warning() {
     let large = with_field("extra", 1_000);
     let response = server.client().await.post(&large).await;
     let id = response.text("id");
-    assert_snapshot!(response.body.replace(&id, "ID"), @r#"{"id":"ID","status":"accepted","durability":"fsync","warnings":[{"field":"extra","detail":"the event of 1061 bytes exceeds the limit of 200 bytes; the value is replaced by its size and SHA-256"}]}"#);
+    assert_snapshot!(response.body.replace(&id, "ID"), @r#"{"id":"ID","status":"accepted","durability":"memory","warnings":[{"field":"extra","detail":"the event of 1061 bytes exceeds the limit of 200 bytes; the value is replaced by its size and SHA-256"}]}"#);
     assert_eq!(server.pipeline.status().ingest.accepted, 1);
 
     let response = batch(&server, &[EVENT, &large, EVENT]).await;

@@ -36,7 +36,7 @@ async fn unreadable_field_is_a_warning_in_the_response() {
     let response = client.post(DEFECTS).await;
     assert_eq!(response.status, 200);
     let id = response.text("id");
-    assert_snapshot!(response.body.replace(&id, "ID"), @r#"{"id":"ID","status":"accepted","durability":"fsync","warnings":[{"field":"turns","detail":"\"\\\"\\\\\" is not a whole number from 0 to 2^53; the field is treated as absent"},{"field":"labels","detail":"[] is not an object; the field is treated as absent"}]}"#);
+    assert_snapshot!(response.body.replace(&id, "ID"), @r#"{"id":"ID","status":"accepted","durability":"memory","warnings":[{"field":"turns","detail":"\"\\\"\\\\\" is not a whole number from 0 to 2^53; the field is treated as absent"},{"field":"labels","detail":"[] is not an object; the field is treated as absent"}]}"#);
     let clean = client.post(EVENT).await;
     assert!(!clean.body.contains("warnings"), "{}", clean.body);
 }

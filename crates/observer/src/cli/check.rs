@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use humantime::format_duration;
-use observer_pipeline::Durability;
 use observer_server::Access;
 use tokio::task::JoinSet;
 use tokio::time;
@@ -136,10 +135,7 @@ fn effective_settings(config: &Config, prices: Option<String>, telemetry: &Setti
             .map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
         data = data_dir.display(),
         journal = journal.path.display(),
-        durability = match journal.durability {
-            Durability::Fsync => "fsync",
-            Durability::Write => "write",
-        },
+        durability = journal.durability.as_str(),
         max_size = ByteSize(journal.max_size),
         retain = format_duration(journal.retain),
     );
