@@ -1,6 +1,7 @@
 //! Data on disk: kills, full disks, maintenance of the journal, and data of earlier versions.
 
 mod compatibility;
+mod duplicates;
 mod files;
 mod full_disk;
 mod journal;

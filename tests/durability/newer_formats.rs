@@ -76,7 +76,7 @@ fn replace_format(path: &Path) {
 #[tokio::test]
 async fn file_of_a_later_version_stops_the_start_and_stays_as_it_is() {
     type Change = fn(&Path);
-    let files: [(&str, Change, &str, &str); 7] = [
+    let files: [(&str, Change, &str, &str); 8] = [
         (
             "journal/00000000000000000001-0.log",
             |path| replace(path, "OBSVLOG2", "OBSVLOG3"),
@@ -85,6 +85,7 @@ async fn file_of_a_later_version_stops_the_start_and_stays_as_it_is() {
         ),
         ("journal/positions", |path| replace(path, "OBSVPOS1", "OBSVPOS2"), "2", "1"),
         ("journal/identities", |path| replace(path, "\"version\":2", "\"version\":3"), "3", "2"),
+        ("journal/0000000001.keys", |path| fs::write(path, "OBSVKEY2").unwrap(), "2", "1"),
         (
             "journal/undecided/hook/logs.ndjson",
             |path| {

@@ -29,6 +29,7 @@
 //!
 //! - `{first_seq:020}-{n}.log`: segment whose first record has the sequence number `first_seq`, in
 //!   its generation `n` (0 for the first one).
+//! - `{n:010}.keys`: keys of removed segments, see [`Options::remember_keys`].
 //! - `positions`: epochs, and the position of each reader.
 //! - `positions.new`: the next version of `positions`, until it is renamed.
 //! - `positions.reserve`: 64 KiB of zeros, which are released for `positions` on a full disk.
@@ -43,6 +44,7 @@
 //! - `reader`, `offline`: reading, inspecting and repairing.
 //! - `state`: state that these have in common.
 //! - `positions`: positions and holds of readers, and reserved space to store them on a full disk.
+//! - `removed_keys`: keys of removed segments.
 //! - `segment`: format, scan and keys of segments.
 //! - [`fs`]: file operations, with implementations for tests.
 //!
@@ -77,6 +79,7 @@ mod options;
 mod positions;
 mod reader;
 mod record;
+mod removed_keys;
 mod segment;
 mod state;
 #[cfg(test)]

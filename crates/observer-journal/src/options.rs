@@ -47,6 +47,15 @@ pub enum Runner {
     Caller,
 }
 
+/// Limits of the keys of removed records that are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RememberedKeys {
+    /// Age of the oldest key, in microseconds.
+    pub(crate) micros: u64,
+    /// Number of keys.
+    pub(crate) max: u64,
+}
+
 /// Folder, limits, and behavior of a journal.
 #[derive(Clone)]
 pub struct Options {
@@ -57,6 +66,7 @@ pub struct Options {
     pub(crate) max_size: u64,
     pub(crate) segment_size: u64,
     pub(crate) retain: Duration,
+    pub(crate) remembered: Option<RememberedKeys>,
     pub(crate) clock: Clock,
     /// Clock of pauses, which nobody sets.
     pub(crate) monotonic: Clock,
@@ -84,6 +94,7 @@ impl Options {
             max_size: 10 << 30,
             segment_size: 64 << 20,
             retain: Duration::from_secs(24 * 60 * 60),
+            remembered: None,
             clock: Arc::new(clock),
             monotonic: Arc::new(monotonic),
             seed: None,
@@ -126,6 +137,14 @@ impl Options {
     #[must_use]
     pub fn retain(self, retain: Duration) -> Self {
         Self { retain, ..self }
+    }
+
+    /// Keeps the keys of removed records, for the time `window` since their receipt, and about as
+    /// many as `max` (with 28 bytes each) of them. By default the keys are removed with the records.
+    #[must_use]
+    pub fn remember_keys(self, window: Duration, max: usize) -> Self {
+        let micros = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
+        Self { remembered: Some(RememberedKeys { micros, max: max as u64 }), ..self }
     }
 
     /// Sets the clock, which also determines pauses between attempts. By default, records have the

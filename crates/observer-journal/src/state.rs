@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::Key;
 use crate::durations::Durations;
 use crate::error::AppendError;
 use crate::folder::Folder;
@@ -14,6 +15,7 @@ use crate::lock::lock;
 use crate::options::Options;
 use crate::positions::readers::Readers;
 use crate::positions::reserve::{self, Reserve, Space};
+use crate::removed_keys::RemovedKeys;
 use crate::segment::{Segment, SegmentName};
 
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct JournalState {
     folder: Mutex<Folder>,
     /// Held while the file of positions is replaced, which happens as a whole.
     storing: Mutex<Reserve>,
+    removed_keys: Mutex<RemovedKeys>,
     /// Error of the last commit; `None` if it succeeded.
     failure: Mutex<Option<AppendError>>,
     pub(crate) syncs: Durations,
@@ -43,6 +46,7 @@ impl JournalState {
         segments: VecDeque<Segment>,
         head: u64,
         readers: Readers,
+        removed_keys: RemovedKeys,
     ) -> Self {
         // An identity that can't be read counts as another one, which is found at the next commit.
         let id = fs.id(&options.dir).ok().flatten();
@@ -56,6 +60,7 @@ impl JournalState {
             segments: Mutex::new(segments),
             readers: Mutex::new(readers),
             storing: Mutex::default(),
+            removed_keys: Mutex::new(removed_keys),
             failure: Mutex::default(),
             syncs: Durations::default(),
         }
@@ -177,8 +182,45 @@ impl JournalState {
         }
     }
 
+    pub(crate) fn removed_keys(&self) -> MutexGuard<'_, RemovedKeys> {
+        lock(&self.removed_keys)
+    }
+
+    /// Removes a segment after its keys are kept. On a full disk there may be space for the keys
+    /// only after the removal.
     fn remove(&self, oldest: &Segment) -> io::Result<()> {
         self.require_folder()?;
+        let Some(remembered) = self.options.remembered else { return self.remove_segment(oldest) };
+        let now = (self.options.clock)();
+        let keep =
+            |keys: &Vec<_>| self.removed_keys().add(&*self.fs, &self.dir, keys, (remembered, now));
+        let keys = self.keys(oldest);
+        let kept = keys.as_ref().is_ok_and(|keys| keep(keys).is_ok());
+        self.remove_segment(oldest)?;
+        if kept {
+            return Ok(());
+        }
+        if let Err(error) = keys.and_then(|keys| keep(&keys)) {
+            tracing::warn!(
+                segment = %oldest.name,
+                %error,
+                "the keys of a removed segment can't be kept; after a restart, repeated events of \
+                 it count as new"
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns the keys of a segment that is not the last one.
+    fn keys(&self, segment: &Segment) -> io::Result<Vec<(u64, Key)>> {
+        let segments = self.segments();
+        let next = segments.iter().find(|next| next.name.first_seq > segment.name.first_seq);
+        let last = next.map_or(u64::MAX, |next| next.name.first_seq - 1);
+        drop(segments);
+        segment.keys(&*self.fs, &self.dir, last)
+    }
+
+    fn remove_segment(&self, oldest: &Segment) -> io::Result<()> {
         // The segment leaves the list first, so that a reader finds a gap and not a missing file.
         self.segments().retain(|segment| segment.name != oldest.name);
         let removed = self.remove_files(oldest.name);

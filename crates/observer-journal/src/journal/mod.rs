@@ -165,7 +165,8 @@ impl<T> Journal<T> {
 
     /// Passes the keys of the last records to `visit` with their sequence numbers, oldest first: of
     /// the last `max` records, those that were received at `since` (microseconds since 1970) or
-    /// later. The keys of one segment are in memory at a time.
+    /// later. Removed records are among them if their keys are
+    /// [remembered](Options::remember_keys). The keys of one segment are in memory at a time.
     ///
     /// # Errors
     /// Returns the error of the operating system.
@@ -178,6 +179,16 @@ impl<T> Journal<T> {
         let segments: Vec<_> = self.state.segments().iter().copied().collect();
         let head = self.head();
         let first = (head + 1).saturating_sub(max as u64);
+        self.state.removed_keys().visit(
+            &*self.state.fs,
+            &self.state.dir,
+            self.oldest(),
+            |seq, key| {
+                if seq >= first && key.received_at >= since {
+                    visit(seq, key);
+                }
+            },
+        )?;
         for (at, segment) in segments.iter().enumerate() {
             let next = segments.get(at + 1);
             let last = next.map_or(head, |next| next.name.first_seq - 1);

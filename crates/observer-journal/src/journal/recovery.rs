@@ -12,6 +12,7 @@ use crate::options::Options;
 use crate::positions::readers::Readers;
 use crate::positions::reserve;
 use crate::positions::{Loaded, Positions};
+use crate::removed_keys::RemovedKeys;
 use crate::segment::format::{FooterBuilder, Version};
 use crate::segment::layout::Layout;
 use crate::segment::{Segment, scan, written_after};
@@ -47,6 +48,7 @@ pub(crate) fn open(options: Options) -> Result<(Arc<JournalState>, Log, Recovery
     let layout = Layout::read(&*fs, &dir)?;
     // A file of a later version is found before anything is changed.
     Positions::read(&*fs, &dir)?;
+    let removed_keys = RemovedKeys::load(&*fs, &dir)?;
     clean_up(&*fs, &dir, &layout, &mut recovery)?;
     let mut segments = layout.segments;
     let loaded = Positions::load(&*fs, &dir)?;
@@ -79,7 +81,7 @@ pub(crate) fn open(options: Options) -> Result<(Arc<JournalState>, Log, Recovery
         tracing::warn!(%error, "can't reserve space for positions");
     }
     let readers = Readers { durable: positions.clone(), positions, ..Readers::default() };
-    let state = Arc::new(JournalState::new(options, fs, segments, head, readers));
+    let state = Arc::new(JournalState::new(options, fs, segments, head, readers, removed_keys));
     let log = Log::new(state.clone(), active);
     Ok((state, log, recovery))
 }

@@ -23,6 +23,7 @@ use crate::options::Options;
 use crate::positions::readers::Readers;
 use crate::positions::{Found, Positions};
 use crate::reader::Reader;
+use crate::removed_keys::RemovedKeys;
 use crate::segment::layout::Layout;
 use crate::segment::scan;
 use crate::state::JournalState;
@@ -137,7 +138,14 @@ impl OfflineJournal {
         let layout = Layout::read(&*options.fs, &options.dir)?;
         let head = self.head(&layout)?;
         let fs = options.fs.clone();
-        let state = JournalState::new(options, fs, layout.segments, head, Readers::default());
+        let state = JournalState::new(
+            options,
+            fs,
+            layout.segments,
+            head,
+            Readers::default(),
+            RemovedKeys::default(),
+        );
         Ok(Reader::new(Arc::new(state), after))
     }
 

@@ -455,16 +455,24 @@ impl Trailer {
     }
 
     pub(crate) fn decode_footer(&self, salt: Salt, footer: &[u8]) -> Option<Vec<Key>> {
-        if salt.crc([footer, &[]]) != self.footer_crc {
-            return None;
-        }
-        let keys = footer.chunks_exact(KEY_SIZE).map(|key| {
-            let mut fields = Fields(key);
-            let (received_at, tag) = fields.stamp();
-            Key { received_at, tag, id: fields.take(), checksum: fields.u32() }
-        });
-        Some(keys.collect())
+        (salt.crc([footer, &[]]) == self.footer_crc).then(|| decode_keys(footer).collect())
     }
+}
+
+/// Encodes keys as in a footer.
+pub(crate) fn encode_keys<'a>(keys: impl Iterator<Item = &'a Key>) -> Vec<u8> {
+    let mut footer = FooterBuilder::default();
+    keys.for_each(|key| footer.push(key));
+    footer.bytes
+}
+
+/// Decodes the keys of a footer.
+pub(crate) fn decode_keys(footer: &[u8]) -> impl Iterator<Item = Key> {
+    footer.chunks_exact(KEY_SIZE).map(|key| {
+        let mut fields = Fields(key);
+        let (received_at, tag) = fields.stamp();
+        Key { received_at, tag, id: fields.take(), checksum: fields.u32() }
+    })
 }
 
 #[cfg(test)]

@@ -119,9 +119,11 @@ pub enum IngestError {
 /// Source of events about the observer itself, which only callers that may relay can send.
 const RESERVED_SOURCE: &str = "observer";
 
-/// Number of keys of the journal that are read at the start, as a multiple of the keys that are
-/// remembered. So a flood of one principal does not hide the keys of the others.
-const SCANNED_KEYS: usize = 4;
+/// Returns the number of keys of the journal that are read at the start, a multiple of the keys
+/// that are remembered. So a flood of one principal does not hide the keys of the others.
+pub(crate) fn scanned_keys(dedup: &DedupWindow) -> usize {
+    dedup.max_keys.saturating_mul(4)
+}
 
 const ID_NOT_ADOPTED: &str = "the id of an envelope is adopted only with the scope `relay`; it \
                               counts as an `id` of this caller";
@@ -179,7 +181,7 @@ impl Ingest {
         clock: Clock,
     ) -> std::io::Result<Self> {
         let since = clock().saturating_sub(options.dedup.micros);
-        let max_keys = options.dedup.max_keys.saturating_mul(SCANNED_KEYS);
+        let max_keys = scanned_keys(&options.dedup);
         let mut window = commit_state.window();
         window.set_principals_since(principals_since);
         journal.visit_recent_keys(max_keys, since, |_, key| window.remember(key))?;

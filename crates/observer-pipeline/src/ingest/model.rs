@@ -315,7 +315,8 @@ impl World {
         self.counts.clear();
         let oldest = self.oldest();
         self.window = ReferenceWindow::default();
-        let first = self.committed.len().saturating_sub(SCANNED_KEYS * MAX_KEYS);
+        let first =
+            self.committed.len().saturating_sub(scanned_keys(&DedupWindow::new(WINDOW, MAX_KEYS)));
         for event in self.committed[first..].iter().filter(|event| event.received_at >= oldest) {
             self.window.remember(event);
         }

@@ -10,7 +10,7 @@ use super::{Inner, Pipeline, StartError, maintenance};
 use crate::blocking::Blocking;
 use crate::dead_letters::undecided;
 use crate::event_log::Journal;
-use crate::ingest::{CommitState, Ingest, IngestOptions, upgrade};
+use crate::ingest::{CommitState, Ingest, IngestOptions, scanned_keys, upgrade};
 use crate::spec::SinkSpec;
 
 /// Builder of a [`Pipeline`].
@@ -61,7 +61,10 @@ impl PipelineBuilder {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(self) -> Result<Pipeline, StartError> {
-        let Self { journal: options, ingest, sinks, seed } = self;
+        let Self { journal, ingest, sinks, seed } = self;
+        // Identities are known for the time of the window, however early their events go.
+        let window = Duration::from_micros(ingest.dedup.micros);
+        let options = journal.remember_keys(window, scanned_keys(&ingest.dedup));
         for spec in &sinks {
             let verified = spec.sink.verify_state().await;
             verified.map_err(|source| StartError::State { name: spec.name.clone(), source })?;
