@@ -1,5 +1,7 @@
 //! Events over https, with certificates of an authority that the system doesn't trust.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -252,6 +254,10 @@ fn tls_files_are_checked_with_the_configuration_before_the_journal_opens() {
     prometheus  prometheus  ok
     => exit code 0
     ");
+    let key = dir.path().join("server-key.pem");
+    std::fs::set_permissions(key, Permissions::from_mode(0o604)).unwrap();
+    let readable = check("check", FILES);
+    assert!(readable.contains("warning  the TLS key can be read by every user"), "{readable}");
     assert_snapshot!(check("check", "cert = \"server.pem\"\nkey = \"client-key.pem\"\n"), @"
     observer: observer.toml: server.tls.key: the private key in client-key.pem does not
         belong to the first certificate in server.pem; list authorities after the

@@ -1,5 +1,7 @@
 //! Certificates and their authorities, as PEM files.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -29,7 +31,9 @@ fn sign(dir: &Path, authority: &CertifiedIssuer<'static, KeyPair>, name: &str) {
         params(name).signed_by(&key, authority).unwrap().pem(),
     )
     .unwrap();
-    std::fs::write(dir.join(format!("{name}-key.pem")), key.serialize_pem()).unwrap();
+    let path = dir.join(format!("{name}-key.pem"));
+    std::fs::write(&path, key.serialize_pem()).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Writes an authority with a server and a client certificate, and a client certificate of another

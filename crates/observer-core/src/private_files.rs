@@ -2,7 +2,7 @@
 //!
 //! Modes of existing files and folders are kept, so that an operator can change them.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -16,29 +16,33 @@ pub fn options() -> OpenOptions {
     options
 }
 
-/// Creates a folder with the mode 0700, unless it exists. Missing ancestors get the mode that the
-/// umask of the process allows, since they may contain files for others.
+/// Creates a folder with the mode 0700, unless it exists. Missing ancestors get the mode 0755, since
+/// they may contain files for others.
 ///
 /// # Errors
 /// If the folder or an ancestor can't be created, or the path is that of a file.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent)?;
+        builder(0o755).recursive(true).create(parent)?;
     }
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "modes exist on Unix only"))]
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(path) {
+    match builder(0o700).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         created => created,
     }
 }
 
+#[cfg_attr(not(unix), expect(unused_mut, unused_variables, reason = "modes exist on Unix only"))]
+fn builder(mode: u32) -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
+    builder
+}
+
 #[cfg(unix)]
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

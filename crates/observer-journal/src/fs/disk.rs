@@ -20,7 +20,8 @@ pub struct Disk;
 impl FileSystem for Disk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent)?;
+            // Others can't write into it, whatever the umask; the archive may lie in it, too.
+            fs::DirBuilder::new().mode(0o755).recursive(true).create(parent)?;
         }
         match fs::DirBuilder::new().mode(0o700).create(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
