@@ -11,6 +11,7 @@ use crate::pipeline::Pipeline;
 use crate::worker::Worker;
 use crate::worker::command::{Command, DivertCommand};
 use crate::worker::phase::Ended;
+use crate::worker::resolution::Resolution;
 use crate::worker::stream::StreamKind;
 
 /// Largest number of events of one diversion.
@@ -19,7 +20,7 @@ const MAX_EVENTS: usize = 10_000;
 /// Selection of unresolved events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Diversion {
-    /// The event that holds the sink: the oldest one that the destination refuses, or the next one.
+    /// The event that holds the sink. If none does, the oldest undecided one, or the next one.
     Holding,
     /// The event with this id, if it was refused, or is among the ones that are delivered next.
     Event(Uuid),
@@ -38,17 +39,22 @@ impl Worker {
         let mut ids = Vec::new();
         let mut failure = None;
         while ids.len() < count && failure.is_none() {
-            if self.streams.live.resolution.holding().is_none() {
+            let first = |resolution: &Resolution<Arc<Envelope>>| match diversion {
+                Diversion::Holding => resolution.most_refused().map(|event| event.id),
+                Diversion::Head(_) | Diversion::Event(_) => {
+                    resolution.holding().map(|event| event.id)
+                }
+            };
+            if first(&self.streams.live.resolution).is_none() {
                 match self.read(StreamKind::Live).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(error) => failure = Some(format!("the journal can't be read: {error}")),
                 }
             }
-            let holding = self.streams.live.resolution.holding().map(|event| event.id);
             let wanted = match diversion {
                 Diversion::Event(id) => Some(id),
-                Diversion::Holding | Diversion::Head(_) => holding,
+                Diversion::Holding | Diversion::Head(_) => first(&self.streams.live.resolution),
             };
             let Some(wanted) = wanted else { break };
             match self.divert_event(wanted).await {

@@ -24,6 +24,9 @@ use crate::worker::resolution::evidence::Class;
 /// Time for which a diversion waits for the attempt in flight.
 const DIVERSION_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Shortest interval of log lines about dead letters.
+const DEAD_EVERY: Duration = Duration::from_secs(60);
+
 /// Sink of a worker with its timeout, its back-off, and the state that is reported.
 pub(crate) struct Delivery {
     pub(crate) name: String,
@@ -33,6 +36,9 @@ pub(crate) struct Delivery {
     /// Intervals of the checks of a parked sink.
     check_backoff: Backoff,
     outage: Outage,
+    /// Time of the last log line about dead letters, and the number of those since then.
+    dead_logged_at: Option<Instant>,
+    dead_unlogged: usize,
     /// Time of the last log line about too many undecided events.
     crowded_logged_at: Option<Instant>,
     progress: Arc<Progress>,
@@ -77,6 +83,8 @@ impl Delivery {
             backoff: Backoff::new(limits.retry, random.fork()),
             check_backoff: Backoff::new(check, random.fork()),
             outage: Outage::default(),
+            dead_logged_at: None,
+            dead_unlogged: 0,
             crowded_logged_at: None,
             progress,
             phase,
@@ -245,6 +253,23 @@ impl Delivery {
             self.crowded_logged_at = Some(now);
             tracing::warn!(sink = self.name, pending, reason, "the sink is slowed down");
         }
+    }
+
+    /// Logs that events became dead letters: at most one line a minute, with their number.
+    pub(crate) fn report_dead_letters(&mut self, count: usize, last_seq: u64, reason: &str) {
+        self.dead_unlogged += count;
+        let now = Instant::now();
+        if self.dead_logged_at.is_some_and(|logged_at| now - logged_at < DEAD_EVERY) {
+            return;
+        }
+        self.dead_logged_at = Some(now);
+        tracing::warn!(
+            sink = self.name,
+            count = std::mem::take(&mut self.dead_unlogged),
+            last_seq,
+            reason,
+            "events were permanently rejected and became dead letters"
+        );
     }
 
     /// Reports the sink as parked. The time of the first failure stays.

@@ -186,7 +186,7 @@ impl Worker {
 
     /// Writes events to the dead-letter store. They are durable after the next flush.
     pub(crate) async fn write_dead_letters(
-        &self,
+        &mut self,
         dead: &[DeadEvent<Arc<Envelope>>],
     ) -> io::Result<()> {
         let new: Vec<_> = dead
@@ -200,13 +200,7 @@ impl Worker {
         let store = self.dead_letters.clone();
         self.run_blocking(move || lock(&store).put(&new)).await?;
         if let Some(first) = dead.first() {
-            tracing::warn!(
-                sink = self.delivery.name,
-                count = dead.len(),
-                first_seq = first.event.seq,
-                reason = first.reason,
-                "events were permanently rejected and became dead letters"
-            );
+            self.delivery.report_dead_letters(dead.len(), first.event.seq, &first.reason);
         }
         Ok(())
     }

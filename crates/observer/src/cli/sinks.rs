@@ -106,6 +106,8 @@ struct Sink {
     oldest_pending_seconds: Option<f64>,
     delivered: u64,
     dead: u64,
+    /// Number of dead letters that are stored at the moment.
+    dead_letters: u64,
     refused: u64,
     expired: u64,
     replay: Option<Replay>,
@@ -261,7 +263,7 @@ fn sink_table(Sinks { sinks, .. }: &Sinks) -> String {
             );
         }
     }
-    let dead: u64 = sinks.iter().map(|sink| sink.dead).sum();
+    let dead: u64 = sinks.iter().map(|sink| sink.dead_letters).sum();
     if dead > 0 {
         let _ = write!(
             text,

@@ -88,6 +88,13 @@ impl<E: Item> Resolution<E> {
         }
     }
 
+    /// Returns the event that an operator most likely wants out of the way: the one that holds the
+    /// stream in a spell, else the oldest undecided one, else the first one in the queue.
+    pub(crate) fn most_refused(&self) -> Option<&E> {
+        let undecided = self.suspects.values().next().map(|suspect| &suspect.event);
+        if self.is_in_spell() { self.holding() } else { undecided.or_else(|| self.holding()) }
+    }
+
     /// Returns whether the destination has refused events since it accepted one.
     pub(crate) fn is_in_spell(&self) -> bool {
         self.spell.is_some()

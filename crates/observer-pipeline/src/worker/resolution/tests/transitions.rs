@@ -385,6 +385,23 @@ fn held_event_can_be_diverted_and_the_next_ones_follow() {
 }
 
 #[test]
+fn oldest_undecided_event_is_diverted_if_none_holds_the_sink() {
+    let bad = refuses(&[2, 4], Class::Denied);
+    let mut machine = Machine::new(live());
+    machine.resolution.add(events(1..=6));
+    machine.run(40, &bad);
+    assert_eq!((machine.resolution.holding(), machine.fates(Fate::SetAside)), (None, vec![2, 4]));
+    for expected in [2, 4] {
+        let first = *machine.resolution.most_refused().unwrap();
+        assert_eq!(first.0, expected);
+        machine.resolution.divert(|event| *event == first).unwrap();
+    }
+    assert_eq!(machine.resolution.most_refused(), None);
+    machine.resolution.add(events(7..=8));
+    assert_eq!(machine.resolution.most_refused().map(|event| event.0), Some(7));
+}
+
+#[test]
 fn reset_keeps_events_that_are_set_aside_before_the_position() {
     let bad = refuses(&[1, 4], Class::Denied);
     let mut machine = Machine::new(live());
