@@ -92,6 +92,7 @@ impl<E: Item> Resolution<E> {
         if self.spell.take().is_some() {
             if matches!(self.mode, Mode::Parked { .. }) {
                 self.mode = Mode::Normal;
+                self.is_store_failing = false;
             }
             self.release(probe);
         }

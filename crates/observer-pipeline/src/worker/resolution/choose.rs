@@ -45,15 +45,16 @@ impl<E: Item> Resolution<E> {
         match self.choose(now) {
             Some(part) => self.launch(part),
             None if self.may_read() => Action::Read,
-            None => self.exhausted(now),
+            None => match self.exhausted(now) {
+                // There may be new events, which must not be tried.
+                Action::Wait(Some(until)) if self.policy.may_set_aside => Self::crowded(until),
+                action => action,
+            },
         }
     }
 
     /// Returns the next action when there are no further events at the moment.
     pub(crate) fn exhausted(&mut self, now: Instant) -> Action<E> {
-        if !self.queue.is_empty() {
-            return self.next(now);
-        }
         if let Some(spell) = &mut self.spell
             && self.held.count > 0
             && (spell.waits || spell.is_parked)
@@ -95,19 +96,13 @@ impl<E: Item> Resolution<E> {
     fn make_room(&mut self, now: Instant) -> Action<E> {
         let Some(seq) = self.due(now) else {
             let dues = self.undecided().map(|suspect| suspect.evidence.due);
-            return Action::Crowded {
-                until: dues.min().unwrap_or(now),
-                reason: "too many events are undecided; divert them, or see why they are refused"
-                    .to_owned(),
-            };
+            return Self::crowded(dues.min().expect("an event waits"));
         };
-        let needs_acceptance = !self.suspects[&seq].evidence.is_round_possible(self.accepted);
-        if needs_acceptance && self.new_while_stuck < MAX_NEW_WHILE_STUCK {
-            if let Some(part) = self.take_first() {
-                self.new_while_stuck += 1;
+        if !self.suspects[&seq].evidence.is_round_possible(self.accepted) {
+            if let Some(part) = self.take_untried() {
                 return self.launch(part);
             }
-            if self.may_read() {
+            if self.queue.is_empty() && self.may_try_new() {
                 return Action::Read;
             }
         }
@@ -115,10 +110,28 @@ impl<E: Item> Resolution<E> {
         self.launch(part)
     }
 
+    fn crowded(until: Instant) -> Action<E> {
+        let reason = "too many events are undecided; divert them, or see why they are refused";
+        Action::Crowded { until, reason: reason.to_owned() }
+    }
+
+    /// Returns the number of new events that had been tried when the position stopped at the first
+    /// event that it can't pass; `None` if there is none.
+    fn stuck_since(&self) -> Option<u64> {
+        let before =
+            |suspect: &Suspect<E>| suspect.stuck_since.filter(|_| !suspect.place.is_aside());
+        self.suspects.values().find_map(before)
+    }
+
+    /// Returns whether a new event may be tried. While the position can't pass an event, all of
+    /// them are delivered again after a crash.
+    fn may_try_new(&self) -> bool {
+        self.stuck_since().is_none_or(|before| self.new_while_stuck - before < MAX_NEW_WHILE_STUCK)
+    }
+
     /// Sets events aside that had to wait until fewer are undecided.
     fn set_waiting_aside(&mut self) {
         if !self.policy.may_set_aside || self.waiting.count == 0 {
-            self.new_while_stuck = 0;
             return;
         }
         let waiting: Vec<_> = self.seqs_at(Place::Waiting).collect();
@@ -164,6 +177,7 @@ impl<E: Item> Resolution<E> {
         }
         self.spell = None;
         self.mode = Mode::Normal;
+        self.is_store_failing = false;
     }
 
     /// Returns whether more events may be read: only in a spell, or if none of the events in hand
@@ -179,6 +193,7 @@ impl<E: Item> Resolution<E> {
             self.spell.is_none() && self.suspects.values().filter(waits).any(has_round);
         self.queue.is_empty()
             && !is_waiting
+            && self.may_try_new()
             && (self.policy.may_set_aside || !self.is_waiting_full())
             && (self.held.count == 0 || !self.is_full(0) || self.may_hold_beyond())
     }
@@ -188,10 +203,11 @@ impl<E: Item> Resolution<E> {
         if self.policy.may_set_aside { self.waiting.count > 0 } else { self.is_waiting_full() }
     }
 
-    /// Returns whether a few more events may be held, although too many are undecided.
+    /// Returns whether a few more events may be held, although too many are undecided. Their number
+    /// is also limited if the position is stuck.
     fn may_hold_beyond(&self) -> bool {
         self.policy.may_set_aside
-            && self.waiting.count + self.held.count < MAX_BEYOND
+            && (self.held.count < MAX_BEYOND || self.stuck_since().is_some())
             && self.waiting.bytes + self.held.bytes < MAX_ASIDE_BYTES
     }
 
@@ -214,7 +230,7 @@ impl<E: Item> Resolution<E> {
             }
         }
         let is_single = self.is_stuck() || self.spell.as_ref().is_some_and(|spell| spell.is_parked);
-        let part = if is_single { self.take_first() } else { self.queue.pop_front() };
+        let part = if is_single { self.take_untried() } else { self.queue.pop_front() };
         part.or_else(|| self.due(now).map(|seq| self.single(seq)))
     }
 
@@ -227,7 +243,7 @@ impl<E: Item> Resolution<E> {
                 let oldest = self.seqs_at(Place::Held).next();
                 oldest.map(|seq| self.single(seq))
             }
-            Turn::Untried => self.take_first(),
+            Turn::Untried => self.take_untried(),
         };
         part.map(|part| Part { probe: Some(turn), ..part })
     }
@@ -256,7 +272,19 @@ impl<E: Item> Resolution<E> {
         Part { probe: Some(Turn::Untried), ..self.single(next) }
     }
 
-    /// Takes the first event of the queue.
+    /// Takes the first event of the queue, unless it is new and must not be tried.
+    fn take_untried(&mut self) -> Option<Part<E>> {
+        let first = self.queue.front()?.events[0].seq();
+        let is_new = !self.suspects.contains_key(&first);
+        if is_new && self.stuck_since().is_some() {
+            if !self.may_try_new() {
+                return None;
+            }
+            self.new_while_stuck += 1;
+        }
+        self.take_first()
+    }
+
     fn take_first(&mut self) -> Option<Part<E>> {
         let mut part = self.queue.pop_front()?;
         if part.events.len() > 1 {

@@ -157,7 +157,8 @@ impl Evidence {
         let pause = match class {
             // Tried again at once after the next acceptance; without one at a growing interval.
             Class::Permanent => Duration::from_secs(1),
-            _ => interval,
+            // Rules without a time must not lead to attempts without a pause.
+            _ => interval.max(Duration::from_secs(1)),
         };
         let factor = 2_u32.saturating_pow(self.repeats.saturating_sub(1).min(16));
         self.due = now + pause.saturating_mul(factor).min(MAX_INTERVAL.max(interval));

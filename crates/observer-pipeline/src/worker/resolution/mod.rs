@@ -65,9 +65,9 @@ pub(crate) const MAX_ASIDE_BYTES: u64 = 16 << 20;
 /// Number of events that are held beyond these limits, in search of one that is accepted: without an
 /// acceptance there is no evidence against the undecided ones.
 const MAX_BEYOND: usize = 64;
-/// Number of new events that are tried while the position can't pass one that waits. All of them
+/// Number of new events that are tried while the position can't pass one that waited. All of them
 /// are delivered again after a crash.
-const MAX_NEW_WHILE_STUCK: u32 = 256;
+const MAX_NEW_WHILE_STUCK: u64 = 256;
 
 /// State machine of a stream.
 #[derive(Debug)]
@@ -98,8 +98,8 @@ pub(crate) struct Resolution<E> {
     waiting: Amount,
     /// The last attempt was that of an event that is set aside.
     tried_aside: bool,
-    /// Number of new events that were tried since the position can't pass one that waits.
-    new_while_stuck: u32,
+    /// Number of new events that were tried while the position could not pass another one.
+    new_while_stuck: u64,
     /// There was an attempt since the sink was woken, while too many events are undecided.
     tried_since_woken: bool,
     /// The dead letters could not be written, and are written again after the next wait.
@@ -234,6 +234,9 @@ impl<E: Item> Resolution<E> {
     fn set_place(&mut self, seq: u64, place: Place) {
         let Some(suspect) = self.suspects.get_mut(&seq) else { return };
         let (before, size) = (std::mem::replace(&mut suspect.place, place), suspect.event.size());
+        if place == Place::Waiting && self.policy.may_set_aside {
+            suspect.stuck_since.get_or_insert(self.new_while_stuck);
+        }
         for (is_member, amount) in [
             (Place::is_aside as fn(Place) -> bool, &mut self.aside),
             (Place::is_held, &mut self.held),

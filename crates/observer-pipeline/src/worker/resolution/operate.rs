@@ -133,8 +133,16 @@ impl<E: Item> Resolution<E> {
         let AsideEvent { event, reason, attempts, evidence } = aside;
         let seq = event.seq();
         let evidence = Evidence::restored(evidence, now, self.accepted);
-        let place = Place::Queued;
-        let suspect = Suspect { event, evidence, reason, attempts, alone: 0, renew: false, place };
+        let suspect = Suspect {
+            event,
+            evidence,
+            reason,
+            attempts,
+            alone: 0,
+            renew: false,
+            place: Place::Queued,
+            stuck_since: None,
+        };
         self.suspects.insert(seq, suspect);
         self.set_place(seq, Place::Aside);
     }

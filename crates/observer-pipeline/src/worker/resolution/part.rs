@@ -26,6 +26,9 @@ pub(super) struct Suspect<E> {
     pub(super) alone: u32,
     pub(super) renew: bool,
     pub(super) place: Place,
+    /// Number of new events that had been tried while the position was stuck, when this one had to
+    /// wait first.
+    pub(super) stuck_since: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -56,6 +56,7 @@ impl<E: Item> Resolution<E> {
             alone: 0,
             renew: false,
             place: Place::Queued,
+            stuck_since: None,
         });
         suspect.reason.clone_from(&refusal.reason);
         (suspect.attempts, suspect.renew) = (part.attempts, part.renew);

@@ -7,6 +7,7 @@ use observer_core::RetrySettings;
 use super::evidence::Rules;
 use super::*;
 
+mod crowded;
 mod model;
 mod table;
 mod transitions;
