@@ -40,12 +40,9 @@ impl Effort {
     }
 }
 
-/// Common problems of all pairs of models.
+/// Common problems of all pairs of models, by the name of a model and those of the others.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    pairs: HashMap<(i64, i64), Pairs>,
-    names: HashMap<i64, String>,
-}
+pub(super) struct Table(BTreeMap<String, BTreeMap<String, Pairs>>);
 
 impl Table {
     fn compute(conn: &Connection, sources: &Sources) -> Result<Self, KbError> {
@@ -73,29 +70,26 @@ impl Table {
             }
         })?;
         let mut names = Names::new(conn, "model");
-        let mut pairs = HashMap::new();
+        let mut pairs: BTreeMap<String, BTreeMap<String, Pairs>> = BTreeMap::new();
         for (place, common) in table.into_iter().enumerate().filter(|(_, p)| p.common() > 0) {
-            let (a, b) = (models[place / width], models[place % width]);
-            pairs.insert((a, b), common);
-            pairs.insert((b, a), common.swapped());
+            let (a, b) = (names.text(models[place / width])?, names.text(models[place % width])?);
+            pairs.entry(b.clone()).or_default().insert(a.clone(), common.swapped());
+            pairs.entry(a).or_default().insert(b, common);
         }
-        let named = models.iter().map(|&model| Ok((model, names.text(model)?)));
-        Ok(Self { pairs, names: named.collect::<Result<_, KbError>>()? })
+        Ok(Self(pairs))
     }
 
     /// Returns the common problems of models that failed with all others.
     pub(super) fn rivals(&self, failed: &[String]) -> Vec<Rival> {
-        let name = |model: &i64| self.names.get(model).cloned().unwrap_or_default();
-        let mut rivals = BTreeMap::new();
-        for ((a, b), pairs) in &self.pairs {
-            let (failing, candidate) = (name(a), name(b));
-            if failed.contains(&failing) {
-                let rival =
-                    Rival { failed: failing.clone(), candidate: candidate.clone(), pairs: *pairs };
-                rivals.insert((failing, candidate), rival);
-            }
-        }
-        rivals.into_values().collect()
+        let failed = self.0.iter().filter(|(model, _)| failed.contains(model));
+        let rivals = failed.flat_map(|(failed, others)| {
+            others.iter().map(move |(candidate, pairs)| Rival {
+                failed: failed.clone(),
+                candidate: candidate.clone(),
+                pairs: *pairs,
+            })
+        });
+        rivals.collect()
     }
 }
 
