@@ -149,7 +149,7 @@ async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["total"], &json["dead_letters"][0]["id"]), (&1.into(), &second.into()));
 
-    check(url, &["status"], 0, &["is ready", "picky", "running", "2 dead letters; to list"]);
+    check(url, &["status"], 0, &["is ready", "picky", "running", "1 dead letter; to list"]);
     check(
         url,
         &["dead-letters", "purge", "picky", "--older-than", "1h"],
