@@ -56,6 +56,35 @@ impl Disk for RealDisk {
     }
 }
 
+/// Renames a file to a name that no file has. [`fs::rename`](std::fs::rename) would replace a file
+/// that another program or sink has created since the name was chosen.
+///
+/// # Errors
+/// [`ErrorKind::AlreadyExists`](io::ErrorKind::AlreadyExists) if the name is taken; both files are
+/// unchanged then.
+#[cfg(target_os = "linux")]
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some network file systems lack the flag.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_and_remove(from, to),
+        renamed => Ok(renamed?),
+    }
+}
+
+/// Renames a file to a name that no file has.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    link_and_remove(from, to)
+}
+
+/// Gives a file a second name that no file has, and removes the first one.
+fn link_and_remove(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)?;
+    std::fs::remove_file(from)
+}
+
 /// Makes the name of a file durable.
 pub(crate) fn sync_folder(file: &Path) -> Result<(), FileError> {
     RealDisk.sync_folder(parent(file))
@@ -133,5 +162,23 @@ mod tests {
             "can't sync the folder /dev/null"
         );
         RealDisk.sync_folder(Path::new("/nowhere/at all")).unwrap();
+    }
+
+    #[test]
+    fn rename_to_a_name_that_is_taken_changes_neither_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for rename in [rename_new, link_and_remove] {
+            std::fs::write(at("own"), "own").unwrap();
+            std::fs::write(at("foreign"), "foreign").unwrap();
+            let error = rename(&at("own"), &at("foreign")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read_to_string(at("own")).unwrap(), "own");
+            assert_eq!(std::fs::read_to_string(at("foreign")).unwrap(), "foreign");
+            rename(&at("own"), &at("new")).unwrap();
+            assert!(!at("own").exists());
+            assert_eq!(std::fs::read_to_string(at("new")).unwrap(), "own");
+            std::fs::remove_file(at("new")).unwrap();
+        }
     }
 }

@@ -19,7 +19,7 @@ use flate2::write::GzEncoder;
 
 use crate::compression::Compression;
 use crate::config::Settings;
-use crate::disk::{Disk, Identity, parent};
+use crate::disk::{Disk, Identity, parent, rename_new};
 use crate::janitor::is_own;
 use crate::ledger::ownership::end_of;
 use crate::ledger::{Entry, Kind, Ledger};
@@ -177,12 +177,11 @@ impl Job<'_> {
             ledger.write().and_then(|()| ledger.sync()).map_err(io::Error::other)?;
             keys
         };
-        let renamed = fs::rename(temporary, target)
-            .and_then(|()| self.disk.sync_folder(parent(target)).map_err(io::Error::other));
-        if renamed.is_err() && !target.exists() {
+        // Another sink or program may have created a file of this name meanwhile.
+        rename_new(temporary, target).inspect_err(|_| {
             lock(self.ledger).remove(&target_key);
-        }
-        renamed?;
+        })?;
+        self.disk.sync_folder(parent(target)).map_err(io::Error::other)?;
         fs::remove_file(path)?;
         let mut ledger = lock(self.ledger);
         ledger.remove(key);

@@ -12,7 +12,7 @@ use observer_core::Uuid;
 
 use crate::compression::Compression;
 use crate::config::Settings;
-use crate::disk::{Disk, create_folders, parent};
+use crate::disk::{Disk, create_folders, parent, rename_new};
 use crate::error::FileError;
 use crate::ledger::ownership::{Ownership, end_of, look, ownership};
 use crate::ledger::{Entry, Kind, Ledger};
@@ -352,13 +352,21 @@ impl ActiveFiles {
     /// Syncs the active file, renames it to the next number of its series and closes it. A file
     /// that has a number keeps it.
     fn rotate(&mut self, path: &Path) -> Result<(), FileError> {
-        let number = self.next_number(path)?;
+        let mut number = self.next_number(path)?;
         let file = self.open.get_mut(path).expect("the caller has prepared the file");
         file.sync(&*self.disk)?;
         let mut rotated = file.path().to_owned();
         if rotated == path {
-            rotated = series::rotated(path, self.settings.template.extension(), number);
-            fs::rename(path, &rotated).map_err(FileError::io("rename", path))?;
+            let extension = self.settings.template.extension();
+            // Another sink or program may have taken the number meanwhile.
+            rotated = loop {
+                let target = series::rotated(path, extension, number);
+                match rename_new(path, &target) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                    renamed => break renamed.map(|()| target),
+                }
+            }
+            .map_err(FileError::io("rename", path))?;
             self.folders.insert(parent(path).to_owned());
         }
         let file = self.open.remove(path).expect("it was found above");
