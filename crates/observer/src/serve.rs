@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use observer_core::private_files;
 use observer_pipeline::{Pipeline, StartError};
 use observer_prices::Prices;
 use observer_server::{BindError, ReloadHandler, Scope, Server};
@@ -124,6 +125,8 @@ impl Service {
         config.load_tls()?;
         let sinks = registry.build_all(config)?;
         file_sinks::warn_of_overlaps(config);
+        // Private before a sink creates it on the way. Sinks report a folder that can't be created.
+        let _ = private_files::create_folder(&config.sinks_dir());
         for warning in permissions::warnings(config) {
             tracing::warn!(warning, "a file with a secret is readable by others");
         }
