@@ -1,9 +1,10 @@
 //! The file: its schema, versions and connections.
 //!
-//! The schema is `v1.sql` with the changes of later versions; `views.sql` has views for people. `PRAGMA user_version` is the version
-//! of the schema, and `PRAGMA application_id` tells the file from other databases. A later version
-//! appends a script to [`MIGRATIONS`]; a file is brought up to date by the scripts that it has not
-//! seen, in one transaction. A file of a newer version is refused by name.
+//! The schema is `v1.sql` with the changes of later versions; `views.sql` has views for people.
+//! `PRAGMA user_version` is the version of the schema, and `PRAGMA application_id` tells the file
+//! from other databases. A later version appends a script to [`MIGRATIONS`]; a file is brought up
+//! to date by the scripts that it has not seen, in one transaction. A file of a newer version is
+//! refused by name.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
