@@ -256,7 +256,7 @@ impl Delivery {
     }
 
     /// Logs that events became dead letters: at most one line a minute, with their number.
-    pub(crate) fn report_dead_letters(&mut self, count: usize, last_seq: u64, reason: &str) {
+    pub(crate) fn report_dead_letters(&mut self, count: usize, seq: u64, reason: &str) {
         self.dead_unlogged += count;
         let now = Instant::now();
         if self.dead_logged_at.is_some_and(|logged_at| now - logged_at < DEAD_EVERY) {
@@ -266,7 +266,7 @@ impl Delivery {
         tracing::warn!(
             sink = self.name,
             count = std::mem::take(&mut self.dead_unlogged),
-            last_seq,
+            seq,
             reason,
             "events were permanently rejected and became dead letters"
         );
