@@ -176,8 +176,9 @@ pub trait EventSink: Send + Sync + 'static {
     /// Makes the next request use a new connection, for a sink that keeps connections open.
     ///
     /// Called after a delivery that timed out, and before an event is delivered again that was
-    /// refused with [`Failed`](ErrorKind::Failed) or [`Denied`](ErrorKind::Denied): one of several
-    /// backends behind the same address may be at fault. Must neither block nor connect.
+    /// refused with [`Failed`](ErrorKind::Failed), [`Denied`](ErrorKind::Denied) or
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated): one of several backends behind the same
+    /// address may be at fault. Must neither block nor connect.
     fn renew_connections(&self) {}
 
     /// Takes over what is at the destination and looks like the sink's own, at an operator's
@@ -281,6 +282,7 @@ pub struct SinkError {
 /// | `Failed` | 500, 502, 504, other 5xx | `UNKNOWN`, `INTERNAL`, `DATA_LOSS` | eight rounds over ten minutes |
 /// | `Permanent` | 400, 422 | `INVALID_ARGUMENT`, `OUT_OF_RANGE` | one round |
 /// | `TooLarge` | 413 | a message that says so | one round, alone |
+/// | `Unauthenticated` | 401, 407 | `UNAUTHENTICATED` | three rounds over one minute, of their own |
 /// | `Denied` | other 4xx, redirects | other codes | three rounds over one minute |
 /// | `Blocked` | – | – | – |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -307,8 +309,13 @@ pub enum ErrorKind {
     /// The pipeline delivers the batch in parts. An event that is too large alone is treated as
     /// [`Permanent`](Self::Permanent).
     TooLarge,
+    /// Refusal of the credential: a missing, wrong or expired token.
+    ///
+    /// It is treated as [`Denied`](Self::Denied), but its rounds are counted on their own: a token
+    /// that expires for a while does not complete the evidence of another refusal.
+    Unauthenticated,
     /// Refusal of the request, for a reason that may be in the configuration, in the destination,
-    /// or in an event: an expired token, a wrong path, a firewall that dislikes a word.
+    /// or in an event: a wrong path, a missing permission, a firewall that dislikes a word.
     ///
     /// The pipeline isolates the event and repeats it on new connections. While the destination
     /// accepts nothing, the sink is parked.
@@ -322,11 +329,12 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All classes.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Transient,
         Self::Failed,
         Self::Permanent,
         Self::TooLarge,
+        Self::Unauthenticated,
         Self::Denied,
         Self::Blocked,
     ];
@@ -339,6 +347,7 @@ impl ErrorKind {
             Self::Failed => "failed",
             Self::Permanent => "permanent",
             Self::TooLarge => "too_large",
+            Self::Unauthenticated => "unauthenticated",
             Self::Denied => "denied",
             Self::Blocked => "blocked",
         }
@@ -369,6 +378,11 @@ impl SinkError {
     /// Returns an error of kind [`TooLarge`](ErrorKind::TooLarge).
     pub fn too_large(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(ErrorKind::TooLarge, source)
+    }
+
+    /// Returns an error of kind [`Unauthenticated`](ErrorKind::Unauthenticated).
+    pub fn unauthenticated(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(ErrorKind::Unauthenticated, source)
     }
 
     /// Returns an error of kind [`Denied`](ErrorKind::Denied).
@@ -407,6 +421,7 @@ impl fmt::Display for SinkError {
             ErrorKind::Failed => "failed",
             ErrorKind::Permanent => "rejected",
             ErrorKind::TooLarge => "too large",
+            ErrorKind::Unauthenticated => "not authenticated",
             ErrorKind::Denied => "denied",
             ErrorKind::Blocked => "blocked",
         })

@@ -62,7 +62,8 @@
 //! | other 5xx, a head that can't be read | [`Failed`]. |
 //! | 413 | [`TooLarge`]; the size is learnt, and larger batches are split unsent. |
 //! | 400, 422 | [`Permanent`]: an event is at fault. |
-//! | any other, redirects | [`Denied`]: a credential, the URL, or an event is at fault. |
+//! | 401, 407 | [`Unauthenticated`]. |
+//! | any other, redirects | [`Denied`]: the URL, a permission, or an event is at fault. |
 //! | TLS failure, unknown host, unusable proxy | [`Blocked`]: the sink is parked. |
 //!
 //! The head of a response decides. A body that is large, incomplete or does not end within two
@@ -72,6 +73,7 @@
 //! [`Failed`]: observer_core::ErrorKind::Failed
 //! [`TooLarge`]: observer_core::ErrorKind::TooLarge
 //! [`Permanent`]: observer_core::ErrorKind::Permanent
+//! [`Unauthenticated`]: observer_core::ErrorKind::Unauthenticated
 //! [`Denied`]: observer_core::ErrorKind::Denied
 //! [`Blocked`]: observer_core::ErrorKind::Blocked
 //!

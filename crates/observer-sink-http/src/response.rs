@@ -34,6 +34,7 @@ pub(crate) fn classify(status: u16) -> StatusClass {
         500.. => StatusClass::Failed(ErrorKind::Failed),
         400 | 422 => StatusClass::Failed(ErrorKind::Permanent),
         413 => StatusClass::Failed(ErrorKind::TooLarge),
+        401 | 407 => StatusClass::Failed(ErrorKind::Unauthenticated),
         _ => StatusClass::Failed(ErrorKind::Denied),
     }
 }
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_status_has_a_class() {
-        use ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient};
+        use ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient, Unauthenticated};
         let expected = |status| match status {
             207 => StatusClass::PerItem,
             200..300 => StatusClass::Accepted,
@@ -165,6 +166,7 @@ mod tests {
             400 | 422 => StatusClass::Failed(Permanent),
             413 => StatusClass::Failed(TooLarge),
             500..600 => StatusClass::Failed(Failed),
+            401 | 407 => StatusClass::Failed(Unauthenticated),
             _ => StatusClass::Failed(Denied),
         };
         for status in 200..600 {

@@ -249,7 +249,8 @@ impl EventSink for HttpSink {
         self.size_limit.reset();
         let kind = match response.status.as_u16() {
             401 if !signing_keys.is_empty() => return Ok(()),
-            300..=399 | 401 | 404 | 407 | 410 => ErrorKind::Denied,
+            401 | 407 => ErrorKind::Unauthenticated,
+            300..=399 | 404 | 410 => ErrorKind::Denied,
             // The destination does not implement the method.
             501 => return Ok(()),
             429 | 503 => ErrorKind::Transient,

@@ -122,13 +122,13 @@ async fn transient_refusal_has_the_retry_time_of_the_destination() {
 }
 
 #[tokio::test]
-async fn failure_is_permanent_denied_or_failed() {
+async fn failure_has_the_kind_of_its_status() {
     for protocol in Protocol::ALL {
         let error =
             delivery_error(protocol, Reply::status(Code::InvalidArgument, "bad time")).await;
         assert_error(&error, ErrorKind::Permanent, ": bad time");
         let error = delivery_error(protocol, Reply::status(Code::Unauthenticated, "who?")).await;
-        assert_error(&error, ErrorKind::Denied, ": who?; see `auth` and `headers`");
+        assert_error(&error, ErrorKind::Unauthenticated, ": who?; see `auth` and `headers`");
         let error = delivery_error(protocol, Reply::http(404)).await;
         assert_error(&error, ErrorKind::Denied, "responded with 404 Not Found; see `endpoint`");
         let error = delivery_error(protocol, Reply::http(301)).await;
@@ -472,6 +472,6 @@ async fn secret_in_a_response_is_redacted() {
             OtlpConfig::new(receiver.url("")).protocol(protocol).header("x-key", "s3cr3t-t0ken");
         let error =
             OtlpSink::new(&config, Signal::Logs).unwrap().deliver(&batch(1)).await.unwrap_err();
-        assert_error(&error, ErrorKind::Denied, ": bad token …;");
+        assert_error(&error, ErrorKind::Unauthenticated, ": bad token …;");
     }
 }

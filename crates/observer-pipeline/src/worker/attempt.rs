@@ -77,6 +77,7 @@ impl Attempt {
             }
             ErrorKind::Failed => Class::Failed,
             ErrorKind::Permanent | ErrorKind::TooLarge => Class::Permanent,
+            ErrorKind::Unauthenticated => Class::Unauthenticated,
             ErrorKind::Denied => Class::Denied,
         };
         Self::Refused { class, accepted, reason }
@@ -202,6 +203,7 @@ mod tests {
             (ErrorKind::Failed, refused(Class::Failed)),
             (ErrorKind::Permanent, refused(Class::Permanent)),
             (ErrorKind::TooLarge, refused(Class::Permanent)),
+            (ErrorKind::Unauthenticated, refused(Class::Unauthenticated)),
             (ErrorKind::Denied, refused(Class::Denied)),
             (ErrorKind::Blocked, Attempt::Blocked { reason: "no".into() }),
         ] {

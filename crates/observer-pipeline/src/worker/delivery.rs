@@ -56,7 +56,10 @@ pub(crate) struct CallError {
 
 impl From<SinkError> for CallError {
     fn from(error: SinkError) -> Self {
-        let parks = matches!(error.kind, ErrorKind::Blocked | ErrorKind::Denied);
+        let parks = matches!(
+            error.kind,
+            ErrorKind::Blocked | ErrorKind::Denied | ErrorKind::Unauthenticated
+        );
         Self { parks, retry_after: error.retry_after, reason: error.report() }
     }
 }

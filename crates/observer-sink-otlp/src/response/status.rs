@@ -22,6 +22,7 @@ pub(crate) fn kind_of_code(code: Code, message: &str) -> Option<ErrorKind> {
         | Code::ResourceExhausted => ErrorKind::Transient,
         Code::Unknown | Code::Internal | Code::DataLoss => ErrorKind::Failed,
         Code::InvalidArgument | Code::OutOfRange => ErrorKind::Permanent,
+        Code::Unauthenticated => ErrorKind::Unauthenticated,
         _ => ErrorKind::Denied,
     })
 }
@@ -33,6 +34,7 @@ pub(crate) fn kind_of_status(status: u16) -> ErrorKind {
         413 => ErrorKind::TooLarge,
         400 | 422 => ErrorKind::Permanent,
         500.. => ErrorKind::Failed,
+        401 | 407 => ErrorKind::Unauthenticated,
         _ => ErrorKind::Denied,
     }
 }
@@ -99,7 +101,7 @@ pub(crate) fn name_of_code(code: Code) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient};
+    use super::ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient, Unauthenticated};
     use super::*;
 
     #[test]
@@ -121,7 +123,7 @@ mod tests {
             Some(Failed),    // INTERNAL
             Some(Transient), // UNAVAILABLE
             Some(Failed),    // DATA_LOSS
-            Some(Denied),    // UNAUTHENTICATED
+            Some(Unauthenticated),
         ];
         for (code, expected) in (0..).map(Code::from).zip(expected) {
             assert_eq!(kind_of_code(code, "quota"), expected, "{code:?}");
@@ -167,6 +169,7 @@ mod tests {
                 408 | 425 | 429 | 503 => Transient,
                 400 | 422 => Permanent,
                 413 => TooLarge,
+                401 | 407 => Unauthenticated,
                 500..600 => Failed,
                 _ => Denied,
             };

@@ -20,6 +20,8 @@ pub(crate) enum Class {
     Unavailable,
     /// Fault of the destination, which the event may have caused.
     Failed,
+    /// Refusal of the credential.
+    Unauthenticated,
     /// Refusal of the request.
     Denied,
     /// Rejection of the event by its content or its size.
@@ -36,7 +38,9 @@ pub(crate) struct Rules {
 
 /// Refusals of one event, and the acceptances of other events between them.
 ///
-/// A round is a refusal after an acceptance of another event that followed the refusal before.
+/// A round is a refusal after an acceptance of another event that followed the refusal before. Each
+/// class has rounds of its own, so that a token that expires meanwhile neither completes the rounds
+/// of another refusal nor becomes the reason of a dead letter.
 #[derive(Debug, Clone)]
 pub(crate) struct Evidence {
     /// Time of the first refusal.
@@ -44,7 +48,7 @@ pub(crate) struct Evidence {
     /// Number of the sink's acceptances at the last refusal.
     seen: u64,
     /// Refusals of the classes that need several rounds, in the order of the constants below.
-    spans: [Option<Span>; 2],
+    spans: [Option<Span>; 3],
     /// Number of refusals without an acceptance in between, since the last one with it.
     repeats: u32,
     /// Time of the next attempt.
@@ -53,6 +57,7 @@ pub(crate) struct Evidence {
 
 const FAILED: usize = 0;
 const DENIED: usize = 1;
+const UNAUTHENTICATED: usize = 2;
 
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -72,6 +77,8 @@ pub(crate) struct StoredEvidence {
     failed: Option<StoredSpan>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     denied: Option<StoredSpan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unauthenticated: Option<StoredSpan>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,10 +111,17 @@ impl Rules {
         let spread = |required: Required| required.over / required.rounds.max(1);
         match class {
             Class::Permanent => Duration::ZERO,
-            Class::Denied => spread(self.denied),
+            Class::Denied | Class::Unauthenticated => spread(self.denied),
             Class::Failed => spread(self.failed),
             Class::Unavailable => TRANSIENT_INTERVAL,
         }
+    }
+}
+
+impl Class {
+    /// Returns whether one of several backends behind the same address may be at fault.
+    pub(super) fn needs_new_connection(self) -> bool {
+        matches!(self, Self::Failed | Self::Denied | Self::Unauthenticated)
     }
 }
 
@@ -115,7 +129,7 @@ impl Evidence {
     /// Returns the evidence of an event that was not refused yet. `accepted` is the number of the
     /// sink's acceptances so far.
     pub(crate) fn new(now: Instant, accepted: u64) -> Self {
-        Self { since: now, seen: accepted, spans: [None; 2], repeats: 0, due: now }
+        Self { since: now, seen: accepted, spans: [None; 3], repeats: 0, due: now }
     }
 
     /// Returns the evidence of an event that was undecided before a restart. Refusals before and
@@ -127,6 +141,7 @@ impl Evidence {
         evidence.since = before(stored.refused_ms);
         evidence.spans[FAILED] = stored.failed.map(span);
         evidence.spans[DENIED] = stored.denied.map(span);
+        evidence.spans[UNAUTHENTICATED] = stored.unauthenticated.map(span);
         evidence
     }
 
@@ -138,6 +153,7 @@ impl Evidence {
             refused_ms: ms(self.since),
             failed: self.spans[FAILED].map(span),
             denied: self.spans[DENIED].map(span),
+            unauthenticated: self.spans[UNAUTHENTICATED].map(span),
         }
     }
 
@@ -166,6 +182,7 @@ impl Evidence {
         let at_fault = match class {
             Class::Permanent => is_round || is_recent,
             Class::Denied => self.complete(DENIED, is_round, rules.denied, now),
+            Class::Unauthenticated => self.complete(UNAUTHENTICATED, is_round, rules.denied, now),
             Class::Failed => self.complete(FAILED, is_round, rules.failed, now),
             Class::Unavailable => false,
         };
@@ -230,12 +247,12 @@ mod tests {
 
     #[test]
     fn rounds_of_each_class_lead_to_their_conclusion() {
-        use Class::{Denied, Failed, Permanent, Unavailable};
+        use Class::{Denied, Failed, Permanent, Unauthenticated, Unavailable};
         use Conclusion::{AtFault, GivenUp, Open, Suspicious};
         let rounds = |count: u64, every: u64| {
             (0..count).map(|n| format!("{} a{} ", n * every, n * every + 1)).collect::<String>()
         };
-        let cases: [(Class, String, Option<u64>, Conclusion); 16] = [
+        let cases: [(Class, String, Option<u64>, Conclusion); 18] = [
             (Permanent, "0".into(), None, Open),
             (Permanent, "0 100".into(), None, Open),
             (Permanent, "0 a1 2".into(), None, AtFault),
@@ -247,6 +264,8 @@ mod tests {
             (Denied, "0 a1 2 a3 4 a5 60".into(), None, AtFault),
             (Denied, "0 a1 30 61".into(), None, Open),
             (Denied, "0 a1 30 a31 61".into(), None, Suspicious),
+            (Unauthenticated, "0 a1 2 a3 4 a5 59".into(), None, Suspicious),
+            (Unauthenticated, "0 a1 2 a3 4 a5 60".into(), None, AtFault),
             (Failed, rounds(9, 75) + "601", None, AtFault),
             (Failed, rounds(9, 60) + "599", None, Suspicious),
             (Failed, rounds(7, 100) + "1000", None, Suspicious),
@@ -262,7 +281,9 @@ mod tests {
     #[test]
     fn rounds_before_a_restart_count_after_it() {
         let rules = Rules::new(&RetrySettings::default());
-        for (class, rounds, seconds) in [(Class::Failed, 8, 75), (Class::Denied, 3, 20)] {
+        let classes =
+            [(Class::Failed, 8, 75), (Class::Denied, 3, 20), (Class::Unauthenticated, 3, 20)];
+        for (class, rounds, seconds) in classes {
             let start = Instant::now();
             let mut evidence = Evidence::new(start, 0);
             evidence.refuse(class, 0, None, &rules, start);
@@ -280,6 +301,30 @@ mod tests {
                 evidence = Evidence::restored(stored, now, round);
                 assert_eq!(evidence.stored(now), stored, "{json}");
             }
+        }
+    }
+
+    #[test]
+    fn round_of_another_class_completes_none() {
+        use Class::{Denied, Failed, Unauthenticated};
+        // Four rounds are needed, whichever the class.
+        let required = Required { rounds: 4, over: Duration::from_secs(60) };
+        let retry =
+            RetrySettings { denied: required, failed: required, ..RetrySettings::default() };
+        let rules = Rules::new(&retry);
+        let start = Instant::now();
+        for (usual, other) in
+            [(Denied, Unauthenticated), (Unauthenticated, Denied), (Denied, Failed)]
+        {
+            let mut evidence = Evidence::new(start, 0);
+            let conclusions = [usual, usual, usual, other, usual].map(|class| {
+                let round = evidence.seen() + 1;
+                let now = start + Duration::from_secs(round * 30);
+                evidence.refuse(class, round, Some(now), &rules, now)
+            });
+            let [.., before, meanwhile, last] = conclusions;
+            assert_eq!((before, meanwhile), (Conclusion::Suspicious, Conclusion::Suspicious));
+            assert_eq!(last, Conclusion::AtFault, "{usual:?} {other:?}");
         }
     }
 

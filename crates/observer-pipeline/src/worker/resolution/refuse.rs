@@ -14,7 +14,7 @@ use super::{
 
 impl<E: Item> Resolution<E> {
     pub(super) fn refuse(&mut self, mut part: Part<E>, refusal: Refusal, now: Instant) {
-        part.renew = matches!(refusal.class, Class::Failed | Class::Denied);
+        part.renew = refusal.class.needs_new_connection();
         if part.events.len() == 1 {
             self.refuse_event(part, refusal, now);
             return;
@@ -22,7 +22,7 @@ impl<E: Item> Resolution<E> {
         self.begin_spell(&refusal.reason, now);
         part.failures += 1;
         match refusal.class {
-            Class::Permanent | Class::Denied => self.halve(part),
+            Class::Permanent | Class::Denied | Class::Unauthenticated => self.halve(part),
             Class::Failed | Class::Unavailable => {
                 let is_failure = refusal.class == Class::Failed;
                 if part.failures < SPLIT_AFTER && !(is_failure && self.suspects_events(now)) {

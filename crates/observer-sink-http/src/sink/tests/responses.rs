@@ -13,7 +13,7 @@ use crate::testing::batch;
 
 #[tokio::test]
 async fn status_determines_the_kind_of_error() {
-    use ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient};
+    use ErrorKind::{Denied, Failed, Permanent, TooLarge, Transient, Unauthenticated};
     let receiver = Receiver::start();
     for body in [Body::Ndjson, Body::Envelope] {
         let sink = sink(&HttpConfig::new(&*receiver.url).body(body.clone()));
@@ -21,15 +21,16 @@ async fn status_determines_the_kind_of_error() {
             receiver.respond(status, &[], "");
             assert_eq!(sink.deliver(&batch(2)).await.unwrap(), Receipt::accepted(), "{status}");
         }
-        let table: [(ErrorKind, &[u16]); 5] = [
+        let table: [(ErrorKind, &[u16]); 6] = [
             (Transient, &[408, 425, 429, 503]),
             (Failed, &[500, 501, 502, 504, 507, 599]),
             (Permanent, &[400, 422]),
+            (Unauthenticated, &[401, 407]),
             (
                 Denied,
                 &[
-                    300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 406, 407, 409, 410,
-                    411, 415, 421, 451,
+                    300, 301, 302, 303, 304, 307, 308, 402, 403, 404, 405, 406, 409, 410, 411, 415,
+                    421, 451,
                 ],
             ),
             (TooLarge, &[413]),
@@ -215,10 +216,11 @@ async fn check_fails_on_statuses_that_events_would_get_too() {
         );
         assert_eq!((request.header("webhook-id"), request.header("content-type")), ("", ""));
     }
-    let denied = [308, 401, 404, 407, 410].map(|status| (status, ErrorKind::Denied));
+    let denied = [308, 404, 410].map(|status| (status, ErrorKind::Denied));
+    let unauthenticated = [401, 407].map(|status| (status, ErrorKind::Unauthenticated));
     let transient = [429, 503].map(|status| (status, ErrorKind::Transient));
     let failed = [500, 502, 504].map(|status| (status, ErrorKind::Failed));
-    for (status, kind) in denied.into_iter().chain(transient).chain(failed) {
+    for (status, kind) in denied.into_iter().chain(unauthenticated).chain(transient).chain(failed) {
         receiver.respond(status, &[], "why");
         assert_error(
             &options.check().await.unwrap_err(),

@@ -231,7 +231,12 @@ fn class() -> impl Strategy<Value = Class> {
 
 fn truth() -> impl Strategy<Value = Truth> {
     // A destination that begins to reject everything by its content costs some good events.
-    let whole = prop_oneof![Just(Class::Unavailable), Just(Class::Failed), Just(Class::Denied)];
+    let whole = prop_oneof![
+        Just(Class::Unavailable),
+        Just(Class::Failed),
+        Just(Class::Denied),
+        Just(Class::Unauthenticated),
+    ];
     let outage = (0_u64..EVENTS * INTERVAL / 2, 1_u64..900, whole)
         .prop_map(|(from, length, class)| (from, from + length, class));
     let outages = proptest::collection::vec(outage, 0..3);

@@ -10,142 +10,148 @@ use super::*;
 const TABLE: &str = "\
 live, New, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied
+    held           <- rejected by item, permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 live, New, Accepted:
     delivered      <- accepted
     dead           <- rejected by item, permanent
-    held           <- denied
+    held           <- denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 live, Queued, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied
+    held           <- rejected by item, permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 live, Queued, Accepted:
     delivered      <- accepted
     dead           <- rejected by item, permanent
-    set aside      <- denied, failed, unavailable, timed out
+    set aside      <- denied, unauthenticated, failed, unavailable, timed out
     queued, park   <- blocked
 live, Held, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied
+    held           <- rejected by item, permanent, denied, unauthenticated
     held, pause    <- failed, unavailable, timed out
     held, park     <- blocked
 live, Held, AnotherHeld:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied
+    held           <- rejected by item, permanent, denied, unauthenticated
     held, pause    <- failed, unavailable, timed out
     held, park     <- blocked
 live, Aside, Nothing:
     delivered      <- accepted
-    aside          <- rejected by item, permanent, denied, failed, unavailable, timed out
+    aside          <- rejected by item, permanent, denied, unauthenticated, failed, unavailable, timed out
     aside, park    <- blocked
 live, Aside, AnotherHeld:
     delivered      <- accepted
-    aside, park    <- rejected by item, permanent, denied
+    aside, park    <- rejected by item, permanent, denied, unauthenticated
     aside, pause   <- failed, unavailable, timed out
     aside, park    <- blocked
 live, Aside, Accepted:
     delivered      <- accepted
     dead           <- rejected by item, permanent
-    aside          <- denied, failed, unavailable, timed out
+    aside          <- denied, unauthenticated, failed, unavailable, timed out
     aside, park    <- blocked
 live, Aside, LastRound:
     delivered      <- accepted
-    dead           <- rejected by item, permanent, denied, failed
+    dead           <- rejected by item, permanent, denied
+    aside          <- unauthenticated
+    dead           <- failed
     aside          <- unavailable, timed out
     aside, park    <- blocked
 replay, New, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied
+    held           <- rejected by item, permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 replay, New, Accepted:
     delivered      <- accepted
     dead           <- rejected by item, permanent
-    held           <- denied
+    held           <- denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 replay, Queued, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied
+    held           <- rejected by item, permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 replay, Queued, Accepted:
     delivered      <- accepted
     dead           <- rejected by item, permanent
-    waiting        <- denied, failed, unavailable, timed out
+    waiting        <- denied, unauthenticated, failed, unavailable, timed out
     queued, park   <- blocked
 replay, Held, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied
+    held           <- rejected by item, permanent, denied, unauthenticated
     held, pause    <- failed, unavailable, timed out
     held, park     <- blocked
 replay, Held, AnotherHeld:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied
+    held           <- rejected by item, permanent, denied, unauthenticated
     held, pause    <- failed, unavailable, timed out
     held, park     <- blocked
 replay, Waiting, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, failed
+    held           <- rejected by item, permanent, denied, unauthenticated, failed
     waiting, pause <- unavailable, timed out
     waiting, park  <- blocked
 replay, Waiting, AnotherHeld:
     delivered      <- accepted
-    waiting, park  <- rejected by item, permanent, denied
+    waiting, park  <- rejected by item, permanent, denied, unauthenticated
     waiting, pause <- failed, unavailable, timed out
     waiting, park  <- blocked
 replay, Waiting, Accepted:
     delivered      <- accepted
     dead           <- rejected by item, permanent
-    waiting        <- denied, failed, unavailable, timed out
+    waiting        <- denied, unauthenticated, failed, unavailable, timed out
     waiting, park  <- blocked
 replay, Waiting, LastRound:
     delivered      <- accepted
-    dead           <- rejected by item, permanent, denied, failed
+    dead           <- rejected by item, permanent, denied
+    waiting        <- unauthenticated
+    dead           <- failed
     waiting        <- unavailable, timed out
     waiting, park  <- blocked
 own position, New, Nothing:
     delivered      <- accepted
     dead           <- rejected by item
-    queued, park   <- permanent, denied
+    queued, park   <- permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 own position, New, Accepted:
     delivered      <- accepted
     dead           <- rejected by item
-    queued, park   <- permanent, denied
+    queued, park   <- permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 own position, Queued, Nothing:
     delivered      <- accepted
     dead           <- rejected by item
-    queued, park   <- permanent, denied
+    queued, park   <- permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 own position, Queued, Accepted:
     delivered      <- accepted
     dead           <- rejected by item, permanent
-    waiting        <- denied, failed, unavailable, timed out
+    waiting        <- denied, unauthenticated, failed, unavailable, timed out
     queued, park   <- blocked
 own position, Waiting, Nothing:
     delivered      <- accepted
     dead           <- rejected by item
-    waiting, park  <- permanent, denied
+    waiting, park  <- permanent, denied, unauthenticated
     waiting, pause <- failed, unavailable, timed out
     waiting, park  <- blocked
 own position, Waiting, Accepted:
     delivered      <- accepted
     dead           <- rejected by item, permanent
-    waiting        <- denied, failed, unavailable, timed out
+    waiting        <- denied, unauthenticated, failed, unavailable, timed out
     waiting, park  <- blocked
 own position, Waiting, LastRound:
     delivered      <- accepted
-    dead           <- rejected by item, permanent, denied, failed
+    dead           <- rejected by item, permanent, denied
+    waiting        <- unauthenticated
+    dead           <- failed
     waiting        <- unavailable, timed out
     waiting, park  <- blocked
 ";
@@ -172,7 +178,12 @@ fn attempts() -> impl Iterator<Item = (&'static str, Attempt)> {
         Attempt::Refused { class: Class::Permanent, .. } => {
             Some(("denied", refused(Class::Denied)))
         }
-        Attempt::Refused { class: Class::Denied, .. } => Some(("failed", refused(Class::Failed))),
+        Attempt::Refused { class: Class::Denied, .. } => {
+            Some(("unauthenticated", refused(Class::Unauthenticated)))
+        }
+        Attempt::Refused { class: Class::Unauthenticated, .. } => {
+            Some(("failed", refused(Class::Failed)))
+        }
         Attempt::Refused { class: Class::Failed | Class::Unavailable, .. } => {
             Some(("unavailable", unavailable()))
         }
