@@ -15,18 +15,35 @@ use crate::error::KbError;
 use crate::schema::{self, FileId};
 use crate::settings::Settings;
 
-/// Queries that run at the same time.
-const THREADS: usize = 4;
-
-/// Niceness of the threads, as in `nice(1)`.
+/// Niceness of the threads of large queries, as in `nice(1)`.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
+
+/// Size of the queries of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// Queries that take about a millisecond, whatever the file holds. They wait for no large one.
+    Small,
+    /// All others. They run at a low priority.
+    Large,
+}
+
+impl Size {
+    /// Returns the number of queries that run at the same time.
+    fn threads(self) -> usize {
+        match self {
+            Self::Small => 2,
+            Self::Large => 4,
+        }
+    }
+}
 
 /// Statement that is active until its second row is read.
 const TWO_ROWS: &str = "SELECT 1 UNION ALL SELECT 2";
 
 /// Connections that can't write, and their threads. They start with the first query.
 pub(super) struct Pool {
+    size: Size,
     settings: Arc<Settings>,
     copy: Arc<FileCopy>,
     jobs: Arc<Mutex<Jobs>>,
@@ -99,8 +116,9 @@ impl Drop for StopOnDrop {
 }
 
 impl Pool {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, copy: Arc::default(), jobs: Arc::new(Mutex::new(Jobs::Unstarted)) }
+    /// Creates a pool. Pools of the same file share a copy of it.
+    pub(super) fn new(size: Size, settings: Arc<Settings>, copy: Arc<FileCopy>) -> Self {
+        Self { size, settings, copy, jobs: Arc::new(Mutex::new(Jobs::Unstarted)) }
     }
 
     /// Runs a query in a read transaction.
@@ -148,14 +166,16 @@ impl Pool {
 
     /// Starts the threads. They wait for the lock of the jobs, which the caller holds.
     fn start(&self) -> Result<(), QueryError> {
-        for number in 0..THREADS {
+        for number in 0..self.size.threads() {
             let (settings, copy) = (Arc::clone(&self.settings), Arc::clone(&self.copy));
             let mut reader = Reader { settings, copy, conn: None, file: None };
-            let jobs = Arc::clone(&self.jobs);
+            let (size, jobs) = (self.size, Arc::clone(&self.jobs));
             std::thread::Builder::new()
                 .name(format!("kb-reader-{number}"))
                 .spawn(move || {
-                    yield_to_others();
+                    if size == Size::Large {
+                        yield_to_others();
+                    }
                     while let Some(job) = next(&jobs) {
                         job(&mut reader);
                     }
@@ -279,7 +299,7 @@ mod tests {
         let context = SinkContext::new("kb", folder.path());
         let settings = KbConfig::in_dir(folder.path().to_owned()).settings(&context).unwrap();
         schema::open_writer(&settings.folder).unwrap();
-        (Pool::new(Arc::new(settings)), folder)
+        (Pool::new(Size::Large, Arc::new(settings), Arc::default()), folder)
     }
 
     #[tokio::test]
@@ -322,12 +342,16 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn queries_run_at_a_low_priority() {
+    async fn large_queries_run_at_a_low_priority() {
         use rustix::process::getpriority_process;
         use rustix::thread::gettid;
 
-        let (pool, _folder) = pool();
-        let niceness = pool.query(|_, _| Ok(getpriority_process(Some(gettid())))).await.unwrap();
-        assert_eq!(niceness.unwrap(), NICENESS);
+        let (large, _folder) = pool();
+        let small = Pool::new(Size::Small, Arc::clone(&large.settings), Arc::clone(&large.copy));
+        let own = getpriority_process(Some(gettid())).unwrap();
+        for (pool, expected) in [(large, NICENESS.max(own)), (small, own)] {
+            let niceness = pool.query(|_, _| Ok(getpriority_process(Some(gettid())))).await;
+            assert_eq!(niceness.unwrap().unwrap(), expected, "{:?}", pool.size);
+        }
     }
 }

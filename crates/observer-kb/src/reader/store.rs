@@ -12,7 +12,7 @@ use observer_core::query::{
 use observer_core::{BuildError, Position, SinkContext};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::pool::Pool;
+use super::pool::{Pool, Size};
 use super::rivals::Tables;
 use super::scope::Sources;
 use super::{diff, events, models, problem, problems, similar, usage};
@@ -29,6 +29,8 @@ use crate::writer::used;
 /// for programs that read a file while no sink writes it, or another process does. It never changes
 /// a row.
 pub struct KbStore {
+    /// Queries on one problem, which an agent waits for before it begins.
+    small: Pool,
     pool: Pool,
     settings: Arc<Settings>,
     tables: Arc<Tables>,
@@ -44,7 +46,10 @@ impl KbStore {
     }
 
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        Self { pool: Pool::new(Arc::clone(&settings)), settings, tables: Arc::default() }
+        let copy = Arc::default();
+        let pool = |size| Pool::new(size, Arc::clone(&settings), Arc::clone(&copy));
+        let (small, pool) = (pool(Size::Small), pool(Size::Large));
+        Self { small, pool, settings, tables: Arc::default() }
     }
 
     /// Has the comparison of models computed anew, if a query found it stale.
@@ -82,7 +87,7 @@ impl EventStore for KbStore {
         let work = move |conn: &Connection, settings: &Settings| {
             problem::problem(conn, settings, &tables, &request)
         };
-        let (problem, stale) = self.pool.query(work).await?;
+        let (problem, stale) = self.small.query(work).await?;
         self.renew(stale);
         Ok(problem)
     }
@@ -92,7 +97,7 @@ impl EventStore for KbStore {
         let work = move |conn: &Connection, settings: &Settings| {
             problem::summary(conn, settings, &tables, &request)
         };
-        let (summary, stale) = self.pool.query(work).await?;
+        let (summary, stale) = self.small.query(work).await?;
         self.renew(stale);
         Ok(summary)
     }
