@@ -8,6 +8,7 @@ use observer_core::{Batch, BuildError, EventSink, Position, Receipt, SinkContext
 
 use crate::config::KbConfig;
 use crate::reader::KbStore;
+use crate::schema;
 use crate::settings::Settings;
 use crate::writer::Thread;
 
@@ -57,6 +58,10 @@ impl EventSink for KbSink {
 
     async fn position(&self) -> Result<Option<Position>, SinkError> {
         Ok(self.thread.position().await?)
+    }
+
+    async fn verify_state(&self) -> Result<(), SinkError> {
+        Ok(schema::verify_version(&self.settings.folder)?)
     }
 
     fn replay_rejection(&self) -> Option<&'static str> {

@@ -7,6 +7,7 @@
 //! refused by name.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -142,6 +143,31 @@ pub(crate) fn check_version(conn: &Connection, path: &Path) -> Result<(), KbErro
     Ok(())
 }
 
+/// Checks that no newer version of the program wrote the file in a folder, by the header of the
+/// file (<https://www.sqlite.org/fileformat.html>, section 1.3). Nothing is created, unlike by
+/// SQLite.
+///
+/// # Errors
+/// If a newer version wrote it. A file that can't be read is reported when it is opened.
+pub(crate) fn verify_version(folder: &Path) -> Result<(), KbError> {
+    let path = folder.join(FILE);
+    let mut header = [0; 100];
+    if File::open(&path).and_then(|mut file| file.read_exact(&mut header)).is_err() {
+        return Ok(());
+    }
+    let number = |at: usize| {
+        let bytes = header[at..at + 4].try_into().expect("a slice of four bytes");
+        i64::from(i32::from_be_bytes(bytes))
+    };
+    let (version, application) = (number(60), number(68));
+    let known = MIGRATIONS.len() as i64;
+    let is_own = header.starts_with(b"SQLite format 3\0") && application == APPLICATION;
+    if is_own && version > known {
+        return Err(KbError::Newer { path, found: version, known });
+    }
+    Ok(())
+}
+
 fn migrate(conn: &mut Connection) -> Result<(), KbError> {
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let applied = usize::try_from(version).unwrap_or(0);
@@ -206,6 +232,29 @@ impl Meta {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn version_is_read_from_the_header_without_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        verify_version(folder.path()).unwrap();
+        let path = folder.path().join(FILE);
+        let set = |name: &str, value: i64| {
+            let conn = open_writer(folder.path()).unwrap();
+            conn.pragma_update(None, name, value).unwrap();
+            conn.pragma_update(None, "wal_checkpoint", "TRUNCATE").unwrap();
+        };
+        drop(open_writer(folder.path()).unwrap());
+        verify_version(folder.path()).unwrap();
+        set("user_version", 99);
+        let before = fs::read(&path).unwrap();
+        let error = verify_version(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("has version 99 of the knowledge base"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+        for other in ["", "another text", &"x".repeat(200)] {
+            fs::write(&path, other).unwrap();
+            verify_version(folder.path()).unwrap();
+        }
+    }
 
     #[test]
     fn file_of_a_newer_version_is_refused_by_name() {
