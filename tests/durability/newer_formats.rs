@@ -128,18 +128,40 @@ async fn file_of_a_later_version_stops_the_start_and_stays_as_it_is() {
             assert!(text.contains(part), "{name}: {part}: {text}");
         }
         assert_eq!(contents(&data), before, "{name}");
-        if let Some(command) = match name {
-            name if name.starts_with("sinks/") => Some(&["check"][..]),
-            name if name.ends_with(".log") || name.ends_with("positions") => {
-                Some(&["journal", "verify"][..])
-            }
-            _ => None,
-        } {
+        let is_verified = name.ends_with(".log") || name.ends_with("positions");
+        for command in [Some(&["check"][..]), is_verified.then_some(&["journal", "verify"])] {
+            let Some(command) = command else { continue };
             let output = run(dir.path(), command);
             let text = text_of(&output);
-            assert!(!output.status.success(), "{name}: {text}");
+            assert!(!output.status.success(), "{name}: {command:?}: {text}");
             assert!(text.contains(&format!("has version {found} of its format")), "{text}");
         }
+        assert_eq!(contents(&data), before, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn knowledge_base_of_a_later_version_stops_the_start_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = format!("{DEFAULTS}[sinks.kb]\ntype = \"kb\"\n");
+    let observer = Observer::start(dir.path(), &config);
+    assert_eq!(observer.post(EVENT).await.status, 200);
+    observer.wait_until_caught_up().await;
+    assert!(observer.terminate().0.success());
+    let data = dir.path().join("observer-data");
+    let files = contents(&data);
+    let path = files.keys().find(|path| path.ends_with("kb.sqlite")).unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    // `PRAGMA user_version`, in the header of the file.
+    bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    fs::write(path, bytes).unwrap();
+    let before = contents(&data);
+    for command in ["serve", "check"] {
+        let output = run(dir.path(), &[command]);
+        let text = text_of(&output);
+        assert!(!output.status.success(), "{command}: {text}");
+        assert!(text.contains("kb.sqlite\" has version 99 of the knowledge base"), "{text}");
+        assert_eq!(contents(&data), before, "{command}");
     }
 }
 

@@ -89,6 +89,7 @@ pub use observer_journal::{
 pub use pipeline::standing::{EventState, Standing};
 pub use pipeline::{
     AddSinkError, AdoptError, ForgetSinkError, Pipeline, PipelineBuilder, StartError,
+    verify_versions,
 };
 pub use replay::handle::ReplayError;
 pub use replay::state::{ReplaySelection, ReplayState, ReplayStatus, is_replay_reader};

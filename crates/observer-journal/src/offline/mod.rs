@@ -84,6 +84,22 @@ impl OfflineJournal {
         Ok(Self { options, lock })
     }
 
+    /// Checks that no later version of the program wrote a file of a journal, which may be missing
+    /// or open. Changes nothing.
+    ///
+    /// # Errors
+    /// If a later version wrote a file. A file that can't be read is reported when it is needed.
+    pub fn verify_versions(options: &Options) -> Result<(), OpenError> {
+        let (fs, dir) = (&*options.fs, &options.dir);
+        let read = [
+            Layout::read(fs, dir).map(drop),
+            Positions::read(fs, dir).map(drop),
+            RemovedKeys::load(fs, dir).map(drop),
+        ];
+        let newer = read.into_iter().find(|read| matches!(read, Err(OpenError::Newer { .. })));
+        newer.unwrap_or(Ok(()))
+    }
+
     /// Makes sure that no process opens the journal until this is dropped, also if it has no lock
     /// file, which is created then.
     ///

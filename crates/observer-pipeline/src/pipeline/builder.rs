@@ -1,9 +1,11 @@
 //! Builder of a pipeline.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use observer_journal::Options;
+use observer_journal::fs::FileSystem;
+use observer_journal::{OfflineJournal, OpenError, Options};
 
 use super::sinks::{hold, hold_events};
 use super::{Inner, Pipeline, StartError, maintenance};
@@ -74,8 +76,7 @@ impl PipelineBuilder {
         let (fs, dir, clock) = (options.fs(), options.dir().to_owned(), options.get_clock());
         let holds: Vec<_> = sinks.iter().map(|sink| (sink.name.clone(), hold(sink))).collect();
         let open = move || {
-            upgrade::verify_version(&*fs, &dir)?;
-            undecided::verify_versions(&*fs, &dir.join(undecided::FOLDER))?;
+            verify_own_versions(&*fs, &dir)?;
             let (journal, recovery) =
                 Journal::open(journal, move |group| committed.on_commit(group))?;
             let journal = Arc::new(journal);
@@ -119,6 +120,22 @@ impl PipelineBuilder {
             Some(tokio::spawn(maintenance::maintain(blocking, pipeline.inner.journal.clone())));
         Ok(pipeline)
     }
+}
+
+/// Checks that no later version of the program wrote a file in the folder of a journal, which may be
+/// missing or open. Changes nothing.
+///
+/// # Errors
+/// If a later version wrote a file.
+pub fn verify_versions(options: &Options) -> Result<(), OpenError> {
+    OfflineJournal::verify_versions(options)?;
+    verify_own_versions(&*options.fs(), options.dir())
+}
+
+/// Checks the versions of the files beside those of the journal itself.
+fn verify_own_versions(fs: &dyn FileSystem, dir: &Path) -> Result<(), OpenError> {
+    upgrade::verify_version(fs, dir)?;
+    undecided::verify_versions(fs, &dir.join(undecided::FOLDER))
 }
 
 impl Pipeline {

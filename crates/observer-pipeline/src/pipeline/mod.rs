@@ -35,7 +35,7 @@ mod sinks;
 pub(crate) mod standing;
 mod status;
 
-pub use builder::PipelineBuilder;
+pub use builder::{PipelineBuilder, verify_versions};
 pub use error::{AddSinkError, AdoptError, ForgetSinkError, StartError};
 
 use self::sinks::{Running, close, drain};

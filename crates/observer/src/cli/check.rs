@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use humantime::format_duration;
+use observer_pipeline::verify_versions;
 use observer_server::Access;
 use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::telemetry::{Settings, probe};
-use crate::{BuiltSink, Config, file_sinks, permissions};
+use crate::{BuiltSink, Config, file_sinks, options, permissions};
 
 /// Timeout of the check of a sink whose `timeout` is absent. It is shorter than that of a delivery:
 /// an operator waits for the result.
@@ -71,6 +72,12 @@ pub(super) async fn report(
         if let Ok((index, problem)) = joined {
             problems[index] = problem;
         }
+    }
+
+    // The journal is not a sink, and has a line only if it can't be used.
+    if let Err(error) = verify_versions(&options::journal(config)) {
+        names.push(("journal".to_owned(), ""));
+        problems.push(Some(observer_core::report(&error)));
     }
 
     for (signal, problem) in probe(telemetry).await {
