@@ -1,7 +1,7 @@
 //! Configuration of the sink, and the checked settings that follow from it.
 
 use std::num::{NonZeroI64, NonZeroU64};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use observer_core::{BuildError, units};
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::access::{self, Access};
 use crate::compression::Compression;
 use crate::names::listing::Listing;
+use crate::names::overlap;
 use crate::names::template::Template;
 use crate::placement::Placement;
 
@@ -214,6 +215,15 @@ impl FileConfig {
         Self { group: Some(group.into()), ..self }
     }
 
+    /// Returns whether all files of the template lie below a folder, whose files belong to another
+    /// component.
+    #[must_use]
+    pub fn lies_below(&self, folder: &Path) -> bool {
+        let Ok(template) = Template::parse(&self.path) else { return false };
+        let (base, folder) = (overlap::resolve(template.base()), overlap::resolve(folder));
+        base.zip(folder).is_some_and(|(base, folder)| base.starts_with(folder))
+    }
+
     /// Returns the files of the template on disk: active and closed, compressed or not, sorted by
     /// path.
     ///
@@ -317,6 +327,28 @@ mod tests {
             FileConfig::new(format!("{}/{{source}}/{{date}}.jsonl", folder.path().display()));
         assert_eq!(config.files().unwrap(), names.map(path));
         assert_eq!(FileConfig::new("missing/{date}.jsonl").files().unwrap(), [""; 0].map(path));
+    }
+
+    #[test]
+    fn path_below_a_folder_is_found_however_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("journal");
+        let below = |path: &str| {
+            FileConfig::new(format!("{}/{path}", dir.path().display())).lies_below(&folder)
+        };
+        for is_created in [false, true] {
+            if is_created {
+                std::fs::create_dir(&folder).unwrap();
+            }
+            assert!(below("journal/{date}.jsonl") && below("x/../journal/{source}/all.jsonl"));
+            assert!(!below("journals/all.jsonl") && !below("all.jsonl"));
+            assert!(!below("{source}/all.jsonl") && !below("journal.jsonl"));
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&folder, dir.path().join("link")).unwrap();
+            assert!(below("link/new/all.jsonl"));
+        }
     }
 
     #[test]

@@ -10,23 +10,47 @@ use crate::config::parse::key_path::KeyPath;
 use crate::config::{Config, ConfigError, Problem};
 use crate::registry::of_type::{Found, sinks};
 
-/// Refuses file sinks whose paths can name the same file.
+/// Refuses file sinks whose paths can name the same file, or a file among those of the journal or
+/// of the state of sinks.
 ///
 /// # Errors
 /// If there are such sinks, or a file sink can't be built.
 pub(crate) fn refuse_overlaps(config: &Config) -> Result<(), ConfigError> {
-    let problems: Vec<_> = overlaps_of(config)?
-        .into_iter()
-        .map(|overlap| {
-            let at = KeyPath::of(["sinks", &overlap.sinks[1], "path"]);
-            Problem::new(at, explained(&overlap))
-        })
-        .collect();
+    let overlaps = overlaps_of(config)?.into_iter().map(|overlap| {
+        let at = KeyPath::of(["sinks", &overlap.sinks[1], "path"]);
+        Problem::new(at, explained(&overlap))
+    });
+    let misplaced = misplaced(config)?.into_iter().map(|(sink, folder)| {
+        let at = KeyPath::of(["sinks", &sink, "path"]);
+        let folder = folder.display();
+        Problem::new(
+            at,
+            format!("lies in {folder}, where the observer keeps state; choose another folder"),
+        )
+    });
+    let problems: Vec<_> = overlaps.chain(misplaced).collect();
     if problems.is_empty() { Ok(()) } else { Err(config.invalid(problems)) }
 }
 
-/// Warns about file sinks whose paths can name the same file. Neither touches the other's files.
+/// Returns the file sinks whose files lie in a folder with state of the observer, and that folder.
+fn misplaced(config: &Config) -> Result<Vec<(String, PathBuf)>, ConfigError> {
+    let folders = [config.journal.path.clone(), config.sinks_dir()];
+    let folder_of = |found: Found<FileConfig>| {
+        let folder = folders.iter().find(|folder| found.config.lies_below(folder))?;
+        Some((found.context.name, folder.clone()))
+    };
+    Ok(file_sinks(config)?.into_iter().filter_map(folder_of).collect())
+}
+
+/// Warns about what [`refuse_overlaps`] refuses. No sink touches the files of others.
 pub(crate) fn warn_of_overlaps(config: &Config) {
+    for (sink, folder) in misplaced(config).unwrap_or_default() {
+        tracing::warn!(
+            sink,
+            folder = %folder.display(),
+            "a file sink writes into a folder where the observer keeps state"
+        );
+    }
     for overlap in overlaps_of(config).unwrap_or_default() {
         tracing::warn!(
             sink = overlap.sinks[1],

@@ -1,9 +1,10 @@
-//! Comparison of two templates: whether they can name the same file.
+//! Comparison of two templates: whether they can name the same file, also by the numbers of rotated
+//! files.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use crate::names::safe_name::LONGEST;
+use crate::names::safe_name::{INDEX_DIGITS, LONGEST};
 use crate::names::template::{Piece, Template};
 
 /// Class of characters at one place of a name.
@@ -12,8 +13,16 @@ enum Token {
     One(char),
     /// Digit of a day, with an example.
     Digit(char),
+    /// At least one digit of a number.
+    Digits,
     /// At least one character of an encoded source.
     Source,
+}
+
+/// Tokens of the folders of a template, and those of its file names: without a number and with one.
+struct Levels {
+    folders: Vec<Vec<Token>>,
+    names: [Vec<Token>; 2],
 }
 
 /// Day in examples.
@@ -22,49 +31,62 @@ const DAY: &str = "2026-11-27";
 /// Returns a path that both templates can name, if there is one.
 pub(crate) fn overlap(a: &Template, b: &Template) -> Option<PathBuf> {
     let (first, second) = (levels(a)?, levels(b)?);
-    if first.len() != second.len() {
+    if first.folders.len() != second.folders.len() {
         return None;
     }
-    let names = first.iter().zip(&second).map(|(a, b)| common_name(a, b));
-    names.collect::<Option<Vec<_>>>().map(|names| {
-        let mut path = PathBuf::from(std::path::MAIN_SEPARATOR_STR);
-        path.extend(names);
-        path
-    })
+    let folders = first.folders.iter().zip(&second.folders).map(|(a, b)| common_name(a, b));
+    let folders = folders.collect::<Option<Vec<_>>>()?;
+    let mut pairs = first.names.iter().flat_map(|a| second.names.iter().map(move |b| (a, b)));
+    let name = pairs.find_map(|(a, b)| common_name(a, b))?;
+    let mut path = PathBuf::from(std::path::MAIN_SEPARATOR_STR);
+    path.extend(folders);
+    path.push(name);
+    Some(path)
 }
 
 /// Returns the tokens of each component of the absolute path, or `None` if the path can't be
 /// resolved.
-fn levels(template: &Template) -> Option<Vec<Vec<Token>>> {
-    let base = std::path::absolute(template.base()).ok()?;
-    // An existing folder may have several names.
-    let base = base.canonicalize().unwrap_or_else(|_| clean(&base));
-    let mut levels: Vec<Vec<Token>> = Vec::new();
-    for component in base.components() {
+fn levels(template: &Template) -> Option<Levels> {
+    let mut folders: Vec<Vec<Token>> = Vec::new();
+    for component in resolve(template.base())?.components() {
         if let Component::Normal(name) = component {
-            levels.push(name.to_str()?.chars().map(Token::One).collect());
+            folders.push(name.to_str()?.chars().map(Token::One).collect());
         }
     }
-    let components = template.components();
-    for (index, pieces) in components.iter().enumerate() {
-        let mut tokens = Vec::new();
-        for piece in pieces {
-            match piece {
-                Piece::Literal(text) => tokens.extend(text.chars().map(Token::One)),
-                Piece::Source => tokens.push(Token::Source),
-                Piece::Date | Piece::EventDate => {
-                    let token =
-                        |char| if char == '-' { Token::One(char) } else { Token::Digit(char) };
-                    tokens.extend(DAY.chars().map(token));
-                }
+    let (name, between) = template.components().split_last()?;
+    folders.extend(between.iter().map(|pieces| tokens(pieces)));
+    let stem = tokens(name);
+    let mut number = vec![Token::One('.')];
+    number.extend([Token::Digit('0'); INDEX_DIGITS - 1]);
+    number.push(Token::Digits);
+    let extension: Vec<_> = template.extension().chars().map(Token::One).collect();
+    let names = [[&*stem, &extension].concat(), [&*stem, &number, &extension].concat()];
+    Some(Levels { folders, names })
+}
+
+fn tokens(pieces: &[Piece]) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Literal(text) => tokens.extend(text.chars().map(Token::One)),
+            Piece::Source => tokens.push(Token::Source),
+            Piece::Date | Piece::EventDate => {
+                let token = |char| if char == '-' { Token::One(char) } else { Token::Digit(char) };
+                tokens.extend(DAY.chars().map(token));
             }
         }
-        if index + 1 == components.len() {
-            tokens.extend(template.extension().chars().map(Token::One));
-        }
-        levels.push(tokens);
     }
-    Some(levels)
+    tokens
+}
+
+/// Returns the absolute path of a folder, of which an existing part has no links.
+pub(crate) fn resolve(folder: &Path) -> Option<PathBuf> {
+    let folder = std::path::absolute(folder).ok()?;
+    let resolved = folder.ancestors().find_map(|ancestor| {
+        let rest = folder.strip_prefix(ancestor).ok()?;
+        Some(ancestor.canonicalize().ok()?.join(rest))
+    });
+    Some(clean(&resolved.unwrap_or(folder)))
 }
 
 /// Removes `..` from an absolute path.
@@ -89,7 +111,7 @@ fn common_name(a: &[Token], b: &[Token]) -> Option<String> {
     search((a, false), (b, false), &mut name, &mut dead).then_some(name)
 }
 
-/// Rest of a sequence, and whether its first token, a source, has matched a character.
+/// Rest of a sequence, and whether its first token, a source or number, has matched a character.
 type Rest<'a> = (&'a [Token], bool);
 
 fn search(a: Rest<'_>, b: Rest<'_>, name: &mut String, dead: &mut HashSet<[usize; 4]>) -> bool {
@@ -124,7 +146,7 @@ fn steps<'a>((rest, has_matched): Rest<'a>) -> Vec<(Token, Rest<'a>)> {
         steps.extend(self::steps((&rest[1..], false)));
     }
     match rest.first() {
-        Some(Token::Source) => steps.push((Token::Source, (rest, true))),
+        Some(token @ (Token::Source | Token::Digits)) => steps.push((*token, (rest, true))),
         Some(token) => steps.push((*token, (&rest[1..], false))),
         None => {}
     }
@@ -133,7 +155,8 @@ fn steps<'a>((rest, has_matched): Rest<'a>) -> Vec<(Token, Rest<'a>)> {
 
 fn common(a: Token, b: Token) -> Option<char> {
     let is_encoded = |char: char| char.is_ascii_alphanumeric() || "-_.%~".contains(char);
-    match (a, b) {
+    let as_digit = |token| if token == Token::Digits { Token::Digit('1') } else { token };
+    match (as_digit(a), as_digit(b)) {
         (Token::One(a), Token::One(b)) => (a == b).then_some(a),
         (Token::One(char), Token::Digit(_)) | (Token::Digit(_), Token::One(char)) => {
             char.is_ascii_digit().then_some(char)
@@ -142,7 +165,7 @@ fn common(a: Token, b: Token) -> Option<char> {
             is_encoded(char).then_some(char)
         }
         (Token::Digit(char), _) | (_, Token::Digit(char)) => Some(char),
-        (Token::Source, Token::Source) => Some('a'),
+        (Token::Source | Token::Digits, _) | (_, Token::Digits) => Some('a'),
     }
 }
 
@@ -178,5 +201,19 @@ mod tests {
         check("{source}.a.jsonl", "{source}.b.jsonl", None);
         check("{date}-x.jsonl", "{date}.jsonl", None);
         check("not a source.jsonl", "{source}.jsonl", None);
+    }
+
+    #[test]
+    fn templates_overlap_by_the_numbers_of_rotated_files() {
+        check("{date}.jsonl", "{date}.000001.jsonl", Some("2026-11-27.000001.jsonl"));
+        check("all.jsonl", "all.000002.jsonl", Some("all.000002.jsonl"));
+        check("all.jsonl", "all.1234567.jsonl", Some("all.1234567.jsonl"));
+        check("x/all.jsonl", "{source}/all.000002.jsonl", Some("x/all.000002.jsonl"));
+        check("{date}.jsonl", "{date}.{source}.jsonl", Some("2026-11-27.000001.jsonl"));
+        check("all.jsonl", "all.12345.jsonl", None);
+        check("all.jsonl", "all.{date}.jsonl", None);
+        check("all.jsonl", "all.000001.ndjson", None);
+        check("all.jsonl", "all.000001.000002.jsonl", None);
+        check("all.jsonl", "x/all.000001.jsonl", None);
     }
 }
