@@ -1,4 +1,5 @@
-//! The folder of the journal, or a file in it, is removed while the observer runs.
+//! The folder of the journal, a file in it, or the state of sinks is removed while the observer
+//! runs.
 
 use std::fs;
 use std::path::Path;
@@ -141,4 +142,50 @@ async fn sinks_receive_events_that_were_pending_when_the_journal_was_removed() {
     let archive: Vec<_> =
         read_lines(&dir.path().join("late")).iter().map(|line| number(event_of(line))).collect();
     assert_eq!(archive, accepted);
+}
+
+#[tokio::test]
+async fn sinks_write_their_state_again_after_its_removal() {
+    type Removal = fn(&Path);
+    let removals: [(&str, Removal); 3] = [
+        ("all", |sinks| fs::remove_dir_all(sinks).unwrap()),
+        ("archive", |sinks| fs::remove_dir_all(sinks.join("archive")).unwrap()),
+        ("contents", |sinks| {
+            for sink in fs::read_dir(sinks).unwrap() {
+                for file in fs::read_dir(sink.unwrap().path()).unwrap() {
+                    fs::remove_file(file.unwrap().path()).unwrap();
+                }
+            }
+        }),
+    ];
+    for (name, remove) in removals {
+        let dir = tempfile::tempdir().unwrap();
+        let observer = Observer::start(dir.path(), DEFAULTS);
+        let mut accepted = post(&observer, 0..10).await;
+        observer.wait_until_caught_up().await;
+        let sinks = dir.path().join("observer-data/sinks");
+        remove(&sinks);
+        for number in 10..20 {
+            accepted.extend(post(&observer, number..number + 1).await);
+            observer.wait_until_caught_up().await;
+        }
+        let status = observer.get("/v1/sinks").await.json();
+        for sink in status["sinks"].as_array().unwrap() {
+            assert_eq!(sink["state"], "running", "{name}: {sink}");
+        }
+        let log = observer.kill();
+        let parked = log.iter().filter(|line| line.contains("parked")).count();
+        assert_eq!(parked, 0, "{name}: {log:#?}");
+        for file in ["files", "position", "lock"] {
+            assert!(sinks.join("archive").join(file).exists(), "{name}: {file}");
+        }
+        // The next start recognises the files by the new state.
+        let again = Observer::start(dir.path(), DEFAULTS);
+        accepted.extend(post(&again, 20..25).await);
+        again.wait_until_caught_up().await;
+        let archive: Vec<_> = again.archive().iter().map(|line| number(event_of(line))).collect();
+        assert_eq!(archive, accepted, "{name}");
+        let files = fs::read_dir(dir.path().join("observer-data/events")).unwrap().count();
+        assert_eq!(files, 1, "{name}");
+    }
 }

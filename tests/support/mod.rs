@@ -1,6 +1,7 @@
 //! An observer process in its own folder, and helpers that query it.
 
 pub(crate) mod certificates;
+pub(crate) mod clock;
 pub(crate) mod hanging_sink;
 pub(crate) mod knowledge_base;
 pub(crate) mod run_totals;

@@ -3,36 +3,54 @@
 //! A wall clock can be wrong by decades for a moment: a host boots in 1970, or a time server is
 //! misconfigured. A step of more than an hour against the monotonic clock, or against the time of
 //! the last run, is a jump. After a jump no file is deleted by its age for a day on the new time,
-//! or until an operator confirms it.
+//! or until an operator confirms it. Meanwhile the trusted time continues by the monotonic clock.
+//!
+//! The trusted time never goes back by itself. Files are dated by it: an event counts as received
+//! now while both clocks disagree, never later than the trusted time, and never before an event
+//! that was received earlier.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 /// Largest difference that counts as normal, in seconds.
-const TOLERANCE: i64 = 3600;
+pub(crate) const TOLERANCE: i64 = 3600;
 /// Time for which a jump is distrusted, in seconds.
 const HOLD: i64 = 86_400;
+/// 2020-01-01. An earlier time is that of a host whose clock was never set.
+const FIRST: i64 = 1_577_836_800;
 
 /// Time of the wall clock and of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Now {
     /// Seconds since 1970.
     pub(crate) wall: i64,
-    /// Time since the sink started.
+    /// Monotonic time since a fixed moment, with the time for which the system was suspended if
+    /// `/proc` has it.
     pub(crate) elapsed: Duration,
 }
 
 impl Now {
     /// Reads both clocks.
     #[expect(clippy::disallowed_methods, reason = "retention compares both clocks")]
-    pub(crate) fn read(started: Instant) -> Self {
+    pub(crate) fn read() -> Self {
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
             Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
         };
-        Self { wall, elapsed: started.elapsed() }
+        Self { wall, elapsed: monotonic() }
     }
+}
+
+/// Returns the time since the boot, which `/proc/uptime` has with suspensions, or since the first
+/// call.
+fn monotonic() -> Duration {
+    static FIRST_CALL: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let uptime = std::fs::read_to_string("/proc/uptime").ok();
+    let uptime = uptime.as_deref().and_then(|text| text.split(' ').next()?.parse().ok());
+    let uptime = uptime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    uptime.unwrap_or_else(|| FIRST_CALL.elapsed())
 }
 
 /// Last known time, and how long it is distrusted.
@@ -42,7 +60,7 @@ pub(crate) struct TrustedClock {
     last: i64,
     /// Time of the wall clock until which it is distrusted.
     hold_until: Option<i64>,
-    /// Last time of the wall clock that was trusted.
+    /// Trusted time, in seconds since 1970.
     trusted: i64,
 }
 
@@ -60,22 +78,28 @@ impl TrustedClock {
 
     /// Advances to a new time. `elapsed` is the monotonic time since the last step, `None` after a
     /// restart.
+    ///
+    /// A start within a day after the last run begins a wait, and doesn't prolong one: a sink that
+    /// is stopped every night must delete files, too.
     pub(crate) fn step(&mut self, wall: i64, elapsed: Option<Duration>) -> Option<Jump> {
+        let is_start = elapsed.is_none();
         let elapsed = elapsed.map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(0));
         let seconds = wall - self.last - elapsed;
         self.last = wall;
-        if seconds.abs() > TOLERANCE {
+        self.trusted = self.trusted.saturating_add(elapsed);
+        let is_jump = seconds.abs() > TOLERANCE;
+        let is_pause = is_start && (0..=HOLD).contains(&seconds);
+        if is_jump && !(is_pause && self.hold_until.is_some()) {
             self.hold_until = Some(wall.saturating_add(HOLD));
-            return Some(Jump { seconds });
         }
         self.hold_until = self.hold_until.filter(|until| wall < *until);
         if self.hold_until.is_none() {
-            self.trusted = wall;
+            self.trusted = self.trusted.max(wall);
         }
-        None
+        is_jump.then_some(Jump { seconds })
     }
 
-    /// Ends the wait after a jump.
+    /// Ends the wait after a jump, and trusts the wall clock.
     pub(crate) fn confirm(&mut self) {
         self.hold_until = None;
         self.trusted = self.last;
@@ -86,10 +110,30 @@ impl TrustedClock {
         self.hold_until.is_none().then_some(self.trusted)
     }
 
-    /// Returns the earliest time that an event received now can have, in seconds since 1970. After
-    /// a jump back, events must not look older than they are.
-    pub(crate) fn floor(&self) -> i64 {
-        if self.hold_until.is_some() { self.trusted } else { i64::MIN }
+    /// Returns the trusted time, which continues by the monotonic clock after a jump.
+    pub(crate) fn time(&self) -> i64 {
+        self.trusted
+    }
+
+    /// Returns the latest date that an event can have, if the last step was less than an hour ago.
+    pub(crate) fn latest_date(&self) -> i64 {
+        self.trusted.saturating_add(2 * TOLERANCE)
+    }
+
+    /// Returns the date of an event by the trusted time, in seconds since 1970. `after` is the date
+    /// of the events before it.
+    pub(crate) fn date(&self, received: i64, after: i64) -> i64 {
+        let disagrees = self.last.abs_diff(self.trusted) > TOLERANCE.unsigned_abs();
+        let date = if disagrees { self.trusted } else { received.min(self.trusted) };
+        date.max(after)
+    }
+
+    /// Returns another date for a file whose date can't be right: it is later than the trusted
+    /// time, or that of a host whose clock was never set.
+    pub(crate) fn corrected(&self, date: i64) -> Option<i64> {
+        let is_early = date != 0 && date < FIRST && self.trusted >= FIRST;
+        let is_late = date > self.trusted.saturating_add(TOLERANCE);
+        (is_early || is_late).then_some(self.trusted)
     }
 }
 
@@ -99,17 +143,22 @@ mod tests {
 
     const HOUR: i64 = 3600;
     const DAY: i64 = 24 * HOUR;
+    const YEAR: i64 = 365 * DAY;
 
-    /// Steps of the wall clock with the monotonic time between them, and the trusted time after
-    /// them.
-    #[track_caller]
-    fn check(steps: &[(i64, Option<i64>)], trusted: Option<i64>) {
+    fn stepped(steps: &[(i64, Option<i64>)]) -> TrustedClock {
         let mut clock = TrustedClock::new(0);
         for (wall, elapsed) in steps {
             let elapsed = elapsed.map(|elapsed| Duration::from_secs(elapsed.unsigned_abs()));
             clock.step(*wall, elapsed);
         }
-        assert_eq!(clock.trusted(), trusted, "{steps:?}");
+        clock
+    }
+
+    /// Steps of the wall clock with the monotonic time between them, and the trusted time after
+    /// them.
+    #[track_caller]
+    fn check(steps: &[(i64, Option<i64>)], trusted: Option<i64>) {
+        assert_eq!(stepped(steps).trusted(), trusted, "{steps:?}");
     }
 
     #[test]
@@ -126,20 +175,83 @@ mod tests {
         check(&[(40 * DAY, Some(1)), (3, Some(1)), (3 + DAY, Some(DAY))], Some(3 + DAY));
         // A day on the new time.
         check(&[(40 * DAY, Some(1)), (41 * DAY, Some(DAY))], Some(41 * DAY));
+        // A second jump begins the wait again.
+        check(&[(40 * DAY, Some(1)), (41 * DAY, Some(1))], None);
         // A restart, shortly after the last step and much later.
         check(&[(HOUR, None)], Some(HOUR));
         check(&[(40 * DAY, None)], None);
-        check(&[(-20 * 365 * DAY, None)], None);
+        check(&[(-20 * YEAR, None)], None);
         check(&[(40 * DAY, None), (40 * DAY + HOUR, None)], None);
         check(&[(40 * DAY, None), (41 * DAY, Some(DAY))], Some(41 * DAY));
+    }
+
+    #[test]
+    fn sink_that_is_stopped_every_night_waits_for_a_day_only() {
+        let night = |day: i64| (day * DAY, None);
+        let evening = |day: i64| (day * DAY + 8 * HOUR, Some(8 * HOUR));
+        check(&[night(1)], None);
+        check(&[night(1), evening(1)], None);
+        check(&[night(1), evening(1), night(2)], Some(2 * DAY));
+        // A longer stop begins the wait again.
+        check(&[night(1), evening(1), night(3)], None);
+    }
+
+    #[test]
+    fn trusted_time_continues_after_a_jump_and_never_goes_back() {
+        let trusted = |steps: &[(i64, Option<i64>)]| stepped(steps).trusted;
+        assert_eq!(trusted(&[(40 * DAY, Some(1)), (40 * DAY + 5, Some(5))]), 6);
+        assert_eq!(trusted(&[(100, Some(100)), (-20 * YEAR, Some(7))]), 107);
+        // The wrong time lasts: files don't age faster once it is trusted.
+        let steps = [(YEAR, Some(YEAR)), (0, Some(5)), (DAY, Some(DAY)), (2 * DAY, Some(DAY))];
+        assert_eq!(trusted(&steps), YEAR + 5 + 2 * DAY);
     }
 
     #[test]
     fn operator_ends_the_wait() {
         let mut clock = TrustedClock::new(0);
         assert_eq!(clock.step(DAY, Some(Duration::ZERO)), Some(Jump { seconds: DAY }));
-        assert_eq!(clock.floor(), 0);
+        assert_eq!(clock.trusted(), None);
         clock.confirm();
-        assert_eq!((clock.trusted(), clock.floor()), (Some(DAY), i64::MIN));
+        assert_eq!(clock.trusted(), Some(DAY));
+        clock.step(0, Some(Duration::ZERO));
+        clock.confirm();
+        assert_eq!(clock.trusted(), Some(0), "the operator's word sets it back");
+    }
+
+    #[test]
+    fn event_is_dated_by_the_trusted_time_and_after_earlier_events() {
+        let now = FIRST + YEAR;
+        let clock = TrustedClock::new(now);
+        for (received, after, date) in [
+            (now, 0, now),
+            (now - DAY, 0, now - DAY),
+            (now - DAY, now - HOUR, now - HOUR),
+            (now + 40 * YEAR, 0, now),
+        ] {
+            assert_eq!(clock.date(received, after), date, "{received} {after}");
+        }
+        let mut wrong = clock;
+        wrong.step(0, Some(Duration::from_secs(9)));
+        for received in [0, now - DAY, now + DAY] {
+            assert_eq!(wrong.date(received, 0), now + 9, "{received}");
+        }
+    }
+
+    #[test]
+    fn impossible_dates_are_corrected() {
+        let now = FIRST + YEAR;
+        let table = [
+            (now, now, None),
+            (now, FIRST, None),
+            (now, now + HOUR, None),
+            (now, now + HOUR + 1, Some(now)),
+            (now, FIRST - 1, Some(now)),
+            (now, 0, None),
+            (7, 5, None),
+            (7, now, Some(7)),
+        ];
+        for (trusted, date, corrected) in table {
+            assert_eq!(TrustedClock::new(trusted).corrected(date), corrected, "{trusted} {date}");
+        }
     }
 }

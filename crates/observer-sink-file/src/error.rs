@@ -22,10 +22,13 @@ pub(crate) enum FileError {
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
     #[error(
-        "{} is not a regular file or folder; remove it, since the sink does not follow links here",
+        "{} is not a folder; move it away, since the sink needs a folder there and does not follow \
+         links",
         path.display()
     )]
-    Link { path: PathBuf },
+    NoFolder { path: PathBuf },
+    #[error("{files} closed files wait for their compression, which is slower than the events")]
+    Backlog { files: usize },
     #[error("the sink is closed")]
     Closed,
     #[error("the thread that writes the files has panicked; see the log")]
@@ -42,6 +45,7 @@ impl FileError {
     fn needs_operator(&self) -> bool {
         match self {
             Self::Io { source, .. } => !remedy(source).is_empty(),
+            Self::Backlog { .. } => false,
             _ => true,
         }
     }

@@ -70,6 +70,8 @@
 //!   original.
 //! - Both modes of logrotate work. With `create`, the sink notices that its file was renamed and
 //!   opens a new one. `copytruncate` may lose lines between its two steps, as with any program.
+//! - An open file that another program changed in any other way is left alone, and the sink
+//!   continues in a numbered file.
 //!
 //! # Limitations
 //!

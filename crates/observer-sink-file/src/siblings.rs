@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use observer_core::SinkContext;
 
@@ -19,6 +19,24 @@ use crate::sync::lock;
 #[derive(Debug, Clone, Default)]
 pub struct FileSinks {
     sinks: Arc<Mutex<Vec<Sibling>>>,
+    /// Held between the creation of a file and its record.
+    creation: Arc<Mutex<()>>,
+}
+
+/// Other sinks and counters of a sink.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) sinks: FileSinks,
+    /// Name of the sink itself.
+    pub(crate) name: String,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl Surroundings {
+    /// Returns the other running sinks.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        self.sinks.peers_of(&self.name)
+    }
 }
 
 /// Counts of a running file sink.
@@ -94,7 +112,12 @@ impl FileSinks {
         sinks.push(Sibling { peer, counts: Arc::downgrade(counts) });
     }
 
-    /// Returns the other running sinks.
+    /// Excludes other sinks while a file is created and recorded.
+    pub(crate) fn begin_creation(&self) -> MutexGuard<'_, ()> {
+        lock(&self.creation)
+    }
+
+    /// Returns the running sinks except one.
     pub(crate) fn peers_of(&self, name: &str) -> Vec<Peer> {
         let sinks = lock(&self.sinks);
         let peers = sinks.iter().filter(|sibling| sibling.counts.strong_count() > 0);

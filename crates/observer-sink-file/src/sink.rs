@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use observer_core::{
@@ -22,9 +22,9 @@ use crate::config::{FileConfig, Settings};
 use crate::disk::RealDisk;
 use crate::error::FileError;
 use crate::ledger;
-use crate::siblings::{Counts, FileSinks};
+use crate::siblings::{Counts, FileSinks, Surroundings};
 use crate::sync::lock;
-use crate::writer::{LastReply, Surroundings, Writer, sidecar};
+use crate::writer::{LastReply, Writer, sidecar};
 
 /// Sink that writes events to files as lines of JSON.
 ///
@@ -86,7 +86,6 @@ impl FileSink {
             name: context.name.clone(),
             sinks: sinks.clone(),
             counts,
-            started: Instant::now(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("file-{}", context.name).replace('\0', ""))
@@ -223,7 +222,6 @@ struct Worker {
     name: String,
     sinks: FileSinks,
     counts: Arc<Counts>,
-    started: Instant,
 }
 
 impl Worker {
@@ -240,6 +238,7 @@ impl Worker {
                         if is_new && commands.is_closed() {
                             Ok(())
                         } else {
+                            writer.advance(Now::read());
                             writer.deliver(&batch, last_reply)
                         }
                     });
@@ -258,7 +257,7 @@ impl Worker {
                     let _ = reply.send(verify_state(&self.state_dir));
                 }
                 Command::Adopt { reply } => {
-                    let now = Now::read(self.started);
+                    let now = Now::read();
                     let _ = reply.send(self.writer().and_then(|writer| writer.adopt(now)));
                 }
                 Command::Check { reply } => {
@@ -266,6 +265,7 @@ impl Worker {
                 }
                 Command::Close { reply } => {
                     let result = self.flush();
+                    self.record_clock();
                     self.writer = None;
                     let _ = reply.send(result);
                     return;
@@ -274,6 +274,13 @@ impl Worker {
         }
         if let Err(error) = self.flush() {
             tracing::warn!(%error, "final flush failed");
+        }
+        self.record_clock();
+    }
+
+    fn record_clock(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.record_clock();
         }
     }
 
@@ -286,9 +293,10 @@ impl Worker {
                 settings,
                 &self.state_dir,
                 Arc::new(RealDisk),
-                Now::read(self.started),
+                Now::read(),
                 Surroundings {
-                    peers: self.sinks.peers_of(&self.name),
+                    sinks: self.sinks.clone(),
+                    name: self.name.clone(),
                     counts: Arc::clone(&self.counts),
                 },
             )?);
@@ -297,14 +305,13 @@ impl Worker {
     }
 
     fn position(&mut self) -> Result<Option<Position>, FileError> {
-        let started = self.started;
         let writer = self.writer()?;
-        writer.flush(Now::read(started))?;
+        writer.flush(Now::read())?;
         Ok(writer.position())
     }
 
     fn flush(&mut self) -> Result<(), FileError> {
-        let now = Now::read(self.started);
+        let now = Now::read();
         self.writer.as_mut().map_or(Ok(()), |writer| writer.flush(now))
     }
 
@@ -320,9 +327,9 @@ impl Worker {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), FileError> {
+    fn check(&mut self) -> Result<(), FileError> {
         check_folder(self.settings.template.base(), &self.settings.access, &RealDisk)?;
-        match &self.writer {
+        match &mut self.writer {
             // An open writer has reserved space in the state folder.
             Some(writer) => writer.check(),
             None => check_folder(&self.state_dir, &Access::PRIVATE, &RealDisk),

@@ -26,7 +26,7 @@ use crate::ledger::{Entry, Kind, Ledger};
 use crate::sync::{lock, wait};
 
 /// Number of closed files that may wait for their compression before the writer waits, too.
-const MAX_BACKLOG: usize = 16;
+pub(crate) const MAX_BACKLOG: usize = 16;
 
 /// Request to delete old files.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +53,9 @@ struct Shared {
 struct State {
     /// Keys of the files to compress.
     closed: BTreeSet<String>,
+    /// Files that were closed before the start, or whose compression is repeated. They are
+    /// compressed last, and the writer doesn't wait for them.
+    old: BTreeSet<String>,
     /// Files whose compression failed; it is repeated with the next closed files.
     failed: BTreeSet<String>,
     sweep: Option<Sweep>,
@@ -79,9 +82,14 @@ impl Janitor {
         ledger: &Arc<Mutex<Ledger>>,
         disk: &Arc<dyn Disk>,
     ) -> Result<Self, FileError> {
+        let old = {
+            let ledger = lock(ledger);
+            let closed = ledger.files().filter(|(_, entry)| entry.kind == Kind::Closed);
+            closed.map(|(key, _)| key.to_owned()).collect()
+        };
         let shared = Arc::new(Shared {
             ledger: Arc::clone(ledger),
-            state: Mutex::default(),
+            state: Mutex::new(State { old, ..State::default() }),
             changed: Condvar::new(),
         });
         if settings.compression == Compression::None && settings.retain == Retain::default() {
@@ -102,22 +110,30 @@ impl Janitor {
     pub(crate) fn schedule(&self, closed: impl IntoIterator<Item = String>, sweep: Option<Sweep>) {
         if self.thread.is_some() {
             let mut state = self.shared.lock();
-            state.closed.extend(closed);
             let failed = std::mem::take(&mut state.failed);
-            state.closed.extend(failed);
+            state.old.extend(failed);
+            for key in closed {
+                if !state.old.contains(&key) {
+                    state.closed.insert(key);
+                }
+            }
             state.sweep = sweep.or(state.sweep);
             self.shared.changed.notify_all();
         }
     }
 
-    /// Waits while too many files wait for their compression, for at most `patience`.
-    pub(crate) fn throttle(&self, patience: Duration) {
+    /// Waits while too many files wait for their compression, for at most `patience`. Returns their
+    /// number if there are still too many.
+    pub(crate) fn throttle(&self, patience: Duration) -> Option<usize> {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         while self.thread.is_some() && state.closed.len() > MAX_BACKLOG {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Some(state.closed.len());
+            };
             state = crate::sync::wait_for(&self.shared.changed, state, left);
         }
+        None
     }
 
     /// Waits until all scheduled work is done.
@@ -126,7 +142,7 @@ impl Janitor {
         let mut state = self.shared.lock();
         while self.thread.is_some()
             && (state.progress == Progress::Busy
-                || !state.closed.is_empty()
+                || !(state.closed.is_empty() && state.old.is_empty())
                 || state.sweep.is_some())
         {
             state = wait(&self.shared.changed, state);
@@ -170,12 +186,14 @@ impl Shared {
             state.progress = Progress::Busy;
             if settings.compression == Compression::None {
                 state.closed.clear();
+                state.old.clear();
             }
             // Deletion comes first, so that no file is compressed only to be deleted.
             if let Some(sweep) = state.sweep.take() {
                 return Some(Task::Sweep(sweep));
             }
-            if let Some(key) = state.closed.pop_first() {
+            let next = state.closed.pop_first().or_else(|| state.old.pop_first());
+            if let Some(key) = next {
                 self.changed.notify_all();
                 return Some(Task::Compress(key));
             }
@@ -238,7 +256,12 @@ impl Shared {
             return Ok(());
         }
         fs::remove_file(&path)?;
-        self.lock().closed.remove(&found.key);
+        {
+            let mut state = self.lock();
+            state.closed.remove(&found.key);
+            state.old.remove(&found.key);
+            self.changed.notify_all();
+        }
         lock(&self.ledger).remove(&found.key);
         tracing::info!(
             file = %path.display(),

@@ -7,7 +7,7 @@ use crate::config::Retain;
 pub(crate) struct Aged {
     pub(crate) key: String,
     pub(crate) len: u64,
-    /// Time of receipt of the newest event, in seconds since 1970.
+    /// Date of the newest event by the trusted time, in seconds since 1970.
     pub(crate) newest: i64,
     pub(crate) is_closed: bool,
 }

@@ -16,7 +16,7 @@ pub(crate) struct Entry {
     /// CRC-32 of the last line before `len` with its line feed, or of the last 4 KiB of a
     /// compressed file; 0 for an empty file.
     pub(crate) end: u32,
-    /// Time of receipt of the newest event, in seconds since 1970. 0 if there is none yet.
+    /// Date of the newest event by the trusted time, in seconds since 1970. 0 if there is none yet.
     pub(crate) newest: i64,
 }
 

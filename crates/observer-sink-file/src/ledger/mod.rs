@@ -214,6 +214,16 @@ impl Ledger {
         sync_folder(&self.path)
     }
 
+    /// Writes the file again from memory, after its folder was removed.
+    ///
+    /// # Errors
+    /// If a file operation fails.
+    pub(crate) fn restore(&mut self) -> Result<(), FileError> {
+        self.compact().map_err(FileError::io("replace", &self.path))?;
+        self.queued.clear();
+        self.open()
+    }
+
     fn header(&self) -> Record {
         Record::Ledger { format: FORMAT, base: self.base.clone(), state: self.state() }
     }
@@ -290,6 +300,17 @@ impl Ledger {
     pub(crate) fn remove(&mut self, key: &str) {
         if let Some(entry) = self.files.get(key).copied() {
             self.put(key, Entry { kind: Kind::Gone, ..entry });
+        }
+    }
+
+    /// Corrects the dates of files that can't be right by a trusted clock.
+    pub(crate) fn correct_dates(&mut self, clock: &TrustedClock) {
+        let corrected = self.files.iter().filter_map(|(key, entry)| {
+            let newest = clock.corrected(entry.newest)?;
+            Some((key.clone(), Entry { newest, ..*entry }))
+        });
+        for (key, entry) in corrected.collect::<Vec<_>>() {
+            self.put(&key, entry);
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::{Component as PathComponent, Path, PathBuf};
 use jiff::civil::Date;
 use observer_core::BuildError;
 
+use crate::disk::parent;
 use crate::names::safe_name;
 
 /// Parsed value of the key `path`.
@@ -129,23 +130,23 @@ impl Template {
     }
 
     /// Follows a link at the path of a template without placeholders, so that files are rotated
-    /// where the data is. Returns `None` if the link leads to a name with another extension.
-    pub(crate) fn resolved(self) -> Option<Self> {
+    /// where the data is. A link to a name with another extension, or in a folder that doesn't
+    /// exist, is not followed.
+    pub(crate) fn resolved(&self) -> Option<Self> {
         let is_fixed =
             self.components.iter().flatten().all(|piece| matches!(piece, Piece::Literal(_)));
-        if !is_fixed {
-            return Some(self);
-        }
-        let path = self.render(Days::default(), "");
-        if !path.is_symlink() {
-            return Some(self);
-        }
-        let target = path.canonicalize().ok()?;
+        let path = is_fixed.then(|| self.render(Days::default(), ""))?;
+        let next = parent(&path).join(path.read_link().ok()?);
+        // The target of the last link may not exist yet.
+        let target = path
+            .canonicalize()
+            .ok()
+            .or_else(|| Some(parent(&next).canonicalize().ok()?.join(next.file_name()?)))?;
         let stem = target.file_name()?.to_str()?.strip_suffix(&self.extension)?;
         Some(Self {
             base: target.parent()?.to_owned(),
             components: vec![vec![Piece::Literal(stem.to_owned())]],
-            extension: self.extension,
+            extension: self.extension.clone(),
         })
     }
 

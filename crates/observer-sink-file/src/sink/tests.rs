@@ -149,7 +149,6 @@ async fn sink_dropped_before_its_thread_began_writes_nothing() {
         name: "archive".to_owned(),
         sinks: FileSinks::default(),
         counts: Arc::default(),
-        started: Instant::now(),
     };
     let (commands, receiver) = mpsc::channel(1);
     let (reply, _) = oneshot::channel();

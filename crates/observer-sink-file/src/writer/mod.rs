@@ -10,12 +10,14 @@
 //!   of them.
 //! - [`tail`] reads lines back and repairs a torn end.
 //! - [`sidecar`] stores the position; [`recovery`] restores it after a crash.
+//! - [`upkeep`] closes complete files, and schedules their compression and deletion.
 
 mod active_files;
 mod open_file;
 mod recovery;
 pub(crate) mod sidecar;
 pub(crate) mod tail;
+mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -24,24 +26,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::civil::Date;
-use observer_core::{Adopted, Batch, Position, Timestamp, Uuid};
+use observer_core::{Batch, Position, Timestamp, Uuid};
 
-use crate::adoption::{self, Rule};
 use crate::clock::{Jump, Now, TrustedClock};
 use crate::compression::Compression;
-use crate::config::{Retain, Settings};
+use crate::config::Settings;
 use crate::disk::Disk;
 use crate::error::FileError;
-use crate::janitor::{Janitor, Sweep};
-use crate::ledger::{Kind, Ledger, Loaded as LoadedLedger};
-use crate::names::listing::Listing;
+use crate::janitor::{Janitor, MAX_BACKLOG};
+use crate::ledger::{Ledger, Loaded as LoadedLedger};
 use crate::names::template::{Days, Piece};
 use crate::placement::Placer;
-use crate::siblings::{Counts, Peer};
+use crate::siblings::Surroundings;
 use crate::sync::lock;
-use crate::writer::active_files::{ActiveFiles, Moment, PartialWrite, Portion, PortionLine};
+use crate::writer::active_files::{ActiveFiles, PartialWrite, Portion, PortionLine};
 use crate::writer::recovery::{Files, Recovered, recover};
 use crate::writer::sidecar::{Loaded, Recorded, StateFolder};
+use crate::writer::upkeep::{adopt_earlier, hour, list, log_jump};
 
 /// Fate of the reply to the last delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,7 @@ pub(crate) enum LastReply {
 /// The sink without its thread.
 pub(crate) struct Writer {
     settings: Arc<Settings>,
+    disk: Arc<dyn Disk>,
     state: StateFolder,
     ledger: Arc<Mutex<Ledger>>,
     files: ActiveFiles,
@@ -68,21 +70,18 @@ pub(crate) struct Writer {
     /// if the next flush fails.
     unflushed: Vec<Vec<(u64, Uuid)>>,
     sidecar: SidecarState,
-    /// Day and time of the newest event of the last batch, in seconds since 1970.
-    latest: Option<(Date, i64)>,
+    /// Day of the newest event of the last batch.
+    latest: Option<Date>,
+    /// Date of the newest event by the trusted time, in seconds since 1970.
+    newest: i64,
     clock: TrustedClock,
-    /// Monotonic time of the last step of the clock.
-    last_step: Duration,
+    /// True if the ledger lacks a jump of the clock or its end.
+    clock_changed: bool,
+    /// Time of the last step of the clock.
+    now: Now,
     /// Hour since 1970 of the last search for old files.
     last_sweep: Option<i64>,
     surroundings: Surroundings,
-}
-
-/// Other sinks and counters of a sink.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Surroundings {
-    pub(crate) peers: Vec<Peer>,
-    pub(crate) counts: Arc<Counts>,
 }
 
 /// State of the sidecar on disk compared with the state in memory.
@@ -101,7 +100,7 @@ impl Writer {
         now: Now,
         surroundings: Surroundings,
     ) -> Result<Self, FileError> {
-        let settings = resolve_link(settings)?;
+        let settings = resolve_link(settings);
         let state = StateFolder::open(state_dir, &*disk)?;
         let listing = list(&settings)?;
         let loaded = state.load()?;
@@ -113,12 +112,15 @@ impl Writer {
             _ => None,
         };
         if is_new && let Loaded::Intact(recorded, _) = &loaded {
-            adopt_earlier(&mut ledger, &listing, &surroundings.peers, recorded);
+            adopt_earlier(&mut ledger, &listing, &surroundings.peers(), recorded);
         }
         // Without any state the sink is new, and every file is that of a stranger.
         let is_upgrade = is_new && !matches!(loaded, Loaded::Missing);
         let unrecorded = is_upgrade.then_some(&listing);
-        let files = Files { ledger: &mut ledger, previous_base, unrecorded };
+        // Before the ledger, the sidecar was the last trace of the clock.
+        let clock = ledger.clock().or(since.map(TrustedClock::new));
+        let latest = clock.map_or(i64::MAX, |clock| clock.latest_date());
+        let files = Files { ledger: &mut ledger, previous_base, unrecorded, latest };
         let Recovered { position, ahead } = recover(loaded, files, &*disk)?;
         // The header comes first in a new file.
         ledger.open()?;
@@ -127,20 +129,20 @@ impl Writer {
         }
         ledger.write()?;
         ledger.sync()?;
-        // Before the ledger, the sidecar was the last trace of the clock.
-        let mut clock = ledger
-            .clock()
-            .or(since.map(TrustedClock::new))
-            .unwrap_or_else(|| TrustedClock::new(now.wall));
-        log_jump(clock.step(now.wall, None));
-        let latest = ledger.files().map(|(_, entry)| entry.newest);
-        let latest = latest.filter(|newest| *newest <= now.wall && *newest > 0).max();
-        let latest = latest.and_then(|newest| Timestamp::from_second(newest).ok());
-        let latest = latest.map(|time| (settings.placement.day(time), time.as_second()));
+        let (clock, jump) = start_clock(&mut ledger, clock, now);
+        let newest = ledger.files().map(|(_, entry)| entry.newest).max().unwrap_or(0);
+        let latest = Timestamp::from_second(newest).ok().filter(|_| newest > 0);
+        let latest = latest.map(|time| settings.placement.day(time));
         let ledger = Arc::new(Mutex::new(ledger));
         let janitor = Janitor::start(&settings, &ledger, &disk)?;
         let mut writer = Self {
-            files: ActiveFiles::new(Arc::clone(&settings), disk, Arc::clone(&ledger)),
+            files: ActiveFiles::new(
+                Arc::clone(&settings),
+                Arc::clone(&disk),
+                Arc::clone(&ledger),
+                surroundings.clone(),
+            ),
+            disk,
             settings,
             state,
             ledger,
@@ -151,13 +153,16 @@ impl Writer {
             last: Vec::new(),
             unflushed: Vec::new(),
             latest,
+            newest,
             clock,
-            last_step: now.elapsed,
+            clock_changed: jump.is_some(),
+            now,
             last_sweep: None,
             surroundings,
         };
         // Recovery does not read compressed files, so the sidecar must cover their lines first.
         writer.store()?;
+        writer.files.trusted = writer.clock.time();
         writer.close_complete();
         writer.schedule_maintenance(now);
         writer.count_unowned(&listing);
@@ -169,8 +174,22 @@ impl Writer {
     }
 
     /// Checks that the sidecar can be written.
-    pub(crate) fn check(&self) -> Result<(), FileError> {
+    pub(crate) fn check(&mut self) -> Result<(), FileError> {
+        self.restore_state()?;
         self.state.check()
+    }
+
+    /// Writes the state again if another program removed or replaced its folder.
+    fn restore_state(&mut self) -> Result<(), FileError> {
+        if self.state.restore(&*self.disk)? {
+            lock(&self.ledger).restore()?;
+            self.sidecar = SidecarState::Stale;
+            tracing::warn!(
+                file = %self.state.path().display(),
+                "the state folder was removed or replaced; the state is written again"
+            );
+        }
+        Ok(())
     }
 
     /// Writes the events of a batch that are not in the files yet.
@@ -180,9 +199,9 @@ impl Writer {
         last_reply: LastReply,
     ) -> Result<(), FileError> {
         self.acknowledge_last(last_reply);
+        self.bound_backlog()?;
         self.enter_epoch(batch)?;
         self.start_day(batch)?;
-        self.files.floor = self.clock.floor();
         let portions = self.encode(batch);
         self.sidecar = SidecarState::Stale;
         for (index, portion) in portions.iter().enumerate() {
@@ -196,6 +215,18 @@ impl Writer {
         self.last.extend(batch.events().iter().map(|envelope| (envelope.seq, envelope.id)));
         self.position = self.position.max(Some(batch.position()));
         Ok(())
+    }
+
+    /// Waits while many closed files wait for their compression.
+    fn bound_backlog(&mut self) -> Result<(), FileError> {
+        let is_packing = self.settings.compression != Compression::None;
+        if is_packing && self.files.closed_count() > MAX_BACKLOG {
+            self.make_durable(self.now)?;
+        }
+        match self.janitor.throttle(THROTTLE) {
+            None => Ok(()),
+            Some(files) => Err(FileError::Backlog { files }),
+        }
     }
 
     /// Makes the files durable, then the position, and schedules work for the janitor.
@@ -214,10 +245,9 @@ impl Writer {
 
     fn make_durable(&mut self, now: Now) -> Result<(), FileError> {
         self.files.sync()?;
+        self.restore_state()?;
         self.files.record();
-        let jump = self.clock.step(now.wall, Some(now.elapsed.saturating_sub(self.last_step)));
-        self.last_step = now.elapsed;
-        log_jump(jump);
+        self.advance(now);
         self.close_complete();
         self.store()?;
         let is_due = self.files.take_closed_count() > 0 || self.last_sweep != Some(hour(now));
@@ -230,65 +260,10 @@ impl Writer {
             }
             self.schedule_maintenance(now);
         }
-        if jump.is_some() {
-            let mut ledger = lock(&self.ledger);
-            ledger.set_clock(self.clock);
-            if let Err(error) = ledger.write() {
-                tracing::warn!(%error, "a jump of the clock can't be recorded yet");
-            }
+        if std::mem::take(&mut self.clock_changed) {
+            self.record_clock();
         }
-        self.janitor.throttle(THROTTLE);
         Ok(())
-    }
-
-    /// Closes the files that are complete.
-    fn close_complete(&mut self) {
-        let max_age = self.settings.retain.max_age;
-        let expired = max_age.zip(self.clock.trusted()).map(|(max_age, trusted)| {
-            trusted.saturating_sub(i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX))
-        });
-        if let Some((today, received)) = self.latest {
-            let elapsed = self.last_step;
-            self.files.close_complete(Moment { today, received, elapsed, expired });
-        }
-    }
-
-    /// Adopts the files of the template that hold envelopes and that no other sink wrote, and ends
-    /// the wait after a jump of the clock.
-    pub(crate) fn adopt(&mut self, now: Now) -> Result<Adopted, FileError> {
-        let listing = list(&self.settings)?;
-        let adopted = {
-            let mut ledger = lock(&self.ledger);
-            let found = adoption::find(&listing, &ledger, &self.surroundings.peers, Rule::Operator);
-            for (key, entry) in &found.adoptable {
-                tracing::info!(file = key, "adopted a file");
-                ledger.put(key, *entry);
-            }
-            self.clock.confirm();
-            ledger.set_clock(self.clock);
-            ledger.write()?;
-            ledger.sync()?;
-            Adopted { adopted: found.adoptable.len() as u64, left: found.unowned.len() as u64 }
-        };
-        self.surroundings.counts.unowned.store(adopted.left, Ordering::Relaxed);
-        self.close_complete();
-        self.schedule_maintenance(now);
-        Ok(adopted)
-    }
-
-    fn count_unowned(&self, listing: &Listing) {
-        let ledger = lock(&self.ledger);
-        let found = adoption::find(listing, &ledger, &self.surroundings.peers, Rule::Never);
-        let count = found.unowned.len() as u64;
-        let before = self.surroundings.counts.unowned.swap(count, Ordering::Relaxed);
-        if count > before {
-            tracing::warn!(
-                files = count,
-                example = %found.unowned[0].display(),
-                "folder has files that this sink did not write; it leaves them alone, see \
-                 observer sinks adopt"
-            );
-        }
     }
 
     /// Accounts for the reply to the last batch. Once the pipeline has received it, the events of
@@ -322,21 +297,22 @@ impl Writer {
         let newest = batch.events().iter().map(|envelope| envelope.received_at).max();
         let Some(newest) = newest else { return Ok(()) };
         let day = self.settings.placement.day(newest);
-        if self.settings.template.has_day() && self.latest.map(|(day, _)| day) != Some(day) {
+        if self.settings.template.has_day() && self.latest != Some(day) {
             self.files.sync()?;
             self.last_sweep = None;
         }
-        self.latest = Some((day, newest.as_second()));
+        self.latest = Some(day);
         Ok(())
     }
 
     /// Encodes the events of a batch that are not in the files yet, by active file.
-    fn encode(&self, batch: &Batch) -> Vec<Portion> {
-        let template = &self.settings.template;
+    fn encode(&mut self, batch: &Batch) -> Vec<Portion> {
+        let settings = Arc::clone(&self.settings);
+        let template = &settings.template;
         let has_source = template.has(&Piece::Source);
         let mut portions: Vec<Portion> = Vec::new();
         let mut indexes = HashMap::new();
-        let mut placer = Placer::new(&self.settings.placement);
+        let mut placer = Placer::new(&settings.placement);
         let mut last: Option<(FileKey<'_>, usize)> = None;
         for envelope in batch {
             let event = (envelope.seq, envelope.id);
@@ -362,7 +338,9 @@ impl Writer {
             envelope.write_json(&mut portion.bytes);
             portion.bytes.push(b'\n');
             let received = envelope.received_at.as_second();
-            portion.lines.push(PortionLine { end: portion.bytes.len(), event, received });
+            let date = self.clock.date(received, self.newest);
+            self.newest = date;
+            portion.lines.push(PortionLine { end: portion.bytes.len(), event, received, date });
         }
         self.surroundings.counts.skewed.fetch_add(placer.skewed, Ordering::Relaxed);
         portions
@@ -382,27 +360,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Schedules the compression of closed files and the deletion of old ones.
-    fn schedule_maintenance(&mut self, now: Now) {
-        let closed: Vec<_> = {
-            let mut ledger = lock(&self.ledger);
-            if self.last_sweep != Some(hour(now)) {
-                ledger.set_clock(self.clock);
-            }
-            if let Err(error) = ledger.write() {
-                tracing::warn!(%error, "record of files can't be stored; it is repeated");
-            }
-            let is_packing = self.settings.compression != Compression::None;
-            let closed =
-                ledger.files().filter(|(_, entry)| entry.kind == Kind::Closed && is_packing);
-            closed.map(|(key, _)| key.to_owned()).collect()
-        };
-        let sweep = self.settings.retain != Retain::default();
-        let sweep = sweep.then_some(Sweep { trusted: self.clock.trusted() });
-        self.janitor.schedule(closed, sweep);
-        self.last_sweep = Some(hour(now));
-    }
-
     #[cfg(test)]
     pub(crate) fn files(&self) -> &ActiveFiles {
         &self.files
@@ -414,47 +371,28 @@ impl Writer {
     }
 }
 
-/// Longest time for which a flush waits for the compression of closed files.
-const THROTTLE: Duration = Duration::from_secs(1);
+/// Longest time for which a delivery waits for the compression of closed files.
+const THROTTLE: Duration = Duration::from_secs(2);
 
-/// Adopts the files of a version without a ledger.
-fn adopt_earlier(ledger: &mut Ledger, listing: &Listing, peers: &[Peer], recorded: &Recorded) {
-    let found = adoption::find(listing, ledger, peers, Rule::Earlier(recorded));
-    for (key, entry) in &found.adoptable {
-        ledger.put(key, *entry);
-    }
-    if !found.adoptable.is_empty() {
-        tracing::info!(
-            files = found.adoptable.len(),
-            left = found.unowned.len(),
-            "adopted the files of an earlier version"
-        );
-    }
+/// Brings the clock of the last run up to date, and dates files by it that can't be as old as
+/// recorded.
+fn start_clock(
+    ledger: &mut Ledger,
+    clock: Option<TrustedClock>,
+    now: Now,
+) -> (TrustedClock, Option<Jump>) {
+    let mut clock = clock.unwrap_or_else(|| TrustedClock::new(now.wall));
+    let jump = clock.step(now.wall, None);
+    log_jump(jump);
+    ledger.correct_dates(&clock);
+    (clock, jump)
 }
 
-fn resolve_link(settings: Arc<Settings>) -> Result<Arc<Settings>, FileError> {
-    let template = settings.template.clone();
-    let path = template.base().to_owned();
-    match template.resolved() {
-        Some(template) if template == settings.template => Ok(settings),
-        Some(template) => Ok(Arc::new(Settings { template, ..Settings::clone(&settings) })),
-        None => Err(FileError::Link { path }),
+fn resolve_link(settings: Arc<Settings>) -> Arc<Settings> {
+    match settings.template.resolved() {
+        Some(template) => Arc::new(Settings { template, ..Settings::clone(&settings) }),
+        None => settings,
     }
-}
-
-fn log_jump(jump: Option<Jump>) {
-    if let Some(Jump { seconds }) = jump {
-        tracing::warn!(
-            seconds,
-            "clock jumped, or the sink was stopped for long; deletion by age waits for a day, see \
-             observer sinks adopt"
-        );
-    }
-}
-
-fn list(settings: &Settings) -> Result<Listing, FileError> {
-    Listing::read(&settings.template)
-        .map_err(FileError::io("list the files in", settings.template.base()))
 }
 
 /// Values that determine the active file of an event: its days and its source, if the template has
@@ -464,11 +402,6 @@ type FileKey<'a> = (Days, Option<&'a str>);
 /// Returns an estimate of the length of a batch's lines in bytes.
 fn size(batch: &Batch) -> usize {
     batch.events().iter().map(|envelope| envelope.event.raw().len() + 128).sum()
-}
-
-/// Returns the number of full hours since 1970.
-fn hour(now: Now) -> i64 {
-    now.wall.div_euclid(3600)
 }
 
 /// Returns a time in seconds since 1970.

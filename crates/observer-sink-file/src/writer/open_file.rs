@@ -30,7 +30,7 @@ pub(crate) struct OpenFile {
     pub(crate) closing: Closing,
     /// Monotonic time of the first flush after the last line; `None` until that flush.
     pub(crate) idle_since: Option<Duration>,
-    /// Time of receipt of the newest event, in seconds since 1970.
+    /// Date of the newest event by the trusted time, in seconds since 1970.
     pub(crate) newest: i64,
     /// Number of the newest time window in which its events were received.
     pub(crate) window: Option<i64>,
@@ -73,7 +73,6 @@ enum End {
 }
 
 /// Durability of the bytes before `len`.
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sync {
     Done,
@@ -153,30 +152,33 @@ impl OpenFile {
         }
     }
 
-    /// Compares the file with its path. If another program has changed its size, writing continues
-    /// at the new end.
+    /// Compares the file with its path. If it was emptied in place, writing continues at its start.
     pub(crate) fn compare_with_path(&mut self) -> Result<AtPath, FileError> {
-        let metadata = match fs::metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let metadata = match fs::symlink_metadata(&self.path) {
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
                 return Ok(AtPath::Gone);
             }
             metadata => metadata.map_err(FileError::io("inspect", &self.path))?,
         };
-        let is_same = Identity::of(&metadata) == self.identity;
-        if is_same && self.end == End::Clean && metadata.len() != self.len {
-            tracing::info!(
-                file = %self.path.display(),
-                expected = self.len,
-                found = metadata.len(),
-                "another program changed the size of an open file"
-            );
-            self.len = metadata.len();
-            self.synced = self.synced.min(self.len);
-            let line = tail::last_line(&self.file, self.len);
-            self.line_end = tail::end_of_line(&line.map_err(FileError::io("read", &self.path))?);
-            return Ok(AtPath::Resized);
+        if !metadata.is_file() || Identity::of(&metadata) != self.identity {
+            return Ok(AtPath::Gone);
         }
-        Ok(if is_same { AtPath::Same } else { AtPath::Gone })
+        let found = metadata.len();
+        // After a failed write there may be a part of it.
+        if found == self.len || (self.end == End::Torn && found > self.len) {
+            return Ok(AtPath::Same);
+        }
+        if found > 0 {
+            return Ok(AtPath::Changed { found });
+        }
+        tracing::info!(
+            file = %self.path.display(),
+            expected = self.len,
+            "another program emptied an open file; continuing at its start"
+        );
+        (self.len, self.synced, self.line_end, self.end) = (0, 0, 0, End::Clean);
+        Ok(AtPath::Emptied)
     }
 
     /// Appends complete lines, the last of which starts at `last`. After an error none of them is
@@ -234,9 +236,19 @@ impl OpenFile {
         Ok(())
     }
 
+    /// Makes the lines durable that are in a file which another program has changed.
+    pub(crate) fn sync_foreign(&self, disk: &dyn Disk) -> Result<(), FileError> {
+        disk.sync(&self.file).map_err(FileError::io("sync", &self.path))
+    }
+
     /// Removes the part of a failed write that is still in the file.
     pub(crate) fn remove_torn_end(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
         if self.end == End::Torn {
+            let metadata = self.file.metadata().map_err(FileError::io("inspect", &self.path))?;
+            // Another program may have made the file shorter, and zeros must not fill the gap.
+            if metadata.len() < self.len {
+                return Ok(());
+            }
             disk.truncate(&self.file, self.len)
                 .map_err(FileError::io("remove a partial write in", &self.path))?;
             self.end = End::Clean;
@@ -268,8 +280,12 @@ impl OpenFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtPath {
     Same,
-    /// Another program changed the size of the file.
-    Resized,
+    /// Another program emptied the file in place.
+    Emptied,
+    /// Another program changed the size of the file to this many bytes.
+    Changed {
+        found: u64,
+    },
     /// Another program renamed or deleted the file.
     Gone,
 }

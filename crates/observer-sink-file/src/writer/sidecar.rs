@@ -94,7 +94,7 @@ pub(crate) struct StateFolder {
     folder: PathBuf,
     position: StateFile,
     /// Closing the file releases the lock.
-    _lock: File,
+    lock: File,
 }
 
 impl StateFolder {
@@ -111,11 +111,30 @@ impl StateFolder {
         match lock.try_lock() {
             Ok(()) => {
                 let position = StateFile::open(folder.join(FILE));
-                Ok(Self { folder: folder.to_owned(), position, _lock: lock })
+                Ok(Self { folder: folder.to_owned(), position, lock })
             }
             Err(TryLockError::WouldBlock) => Err(FileError::StateInUse { path }),
             Err(TryLockError::Error(error)) => Err(FileError::io("lock", &path)(error)),
         }
+    }
+
+    /// Creates the folder again if another program removed or replaced it. Returns whether it did.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), or if the folder can't be inspected.
+    pub(crate) fn restore(&mut self, disk: &dyn Disk) -> Result<bool, FileError> {
+        let path = self.folder.join("lock");
+        let identity = |metadata: fs::Metadata| Identity::of(&metadata);
+        let at_path = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            metadata => Some(identity(metadata.map_err(FileError::io("inspect", &path))?)),
+        };
+        let held = self.lock.metadata().map_err(FileError::io("inspect", &path))?;
+        if at_path == Some(identity(held)) {
+            return Ok(false);
+        }
+        *self = Self::open(&self.folder, disk)?;
+        Ok(true)
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -50,6 +50,9 @@ pub(crate) struct Files<'a> {
     /// Files on disk, if an earlier version has left its state. Those that were not adopted are
     /// read, too, and never changed: an earlier version may have written them.
     pub(crate) unrecorded: Option<&'a Listing>,
+    /// Latest date that an event can have, in seconds since 1970. Lines with a later one were
+    /// written by a wrong clock, and don't date their file.
+    pub(crate) latest: i64,
 }
 
 /// Restores the state of the sink, and makes the lines past its position durable.
@@ -71,7 +74,7 @@ pub(crate) fn recover(
             (None, None)
         }
     };
-    let Files { ledger, previous_base, unrecorded } = files;
+    let Files { ledger, previous_base, unrecorded, latest } = files;
     let marks = recorded.iter().flat_map(|recorded| &recorded.files);
     let marks: HashMap<_, _> = marks
         .map(|mark| (mark.file.clone().unwrap_or_else(|| ledger.key(&mark.path)), mark.clone()))
@@ -89,7 +92,7 @@ pub(crate) fn recover(
     let mut recovered = recorded.map_or_else(Recovered::default, Recovered::from);
     let mut folders = BTreeSet::new();
     for scan in scans {
-        read(&scan, after.unwrap_or(0), ledger, disk, &mut recovered.ahead)?;
+        read(&scan, (after.unwrap_or(0), latest), ledger, disk, &mut recovered.ahead)?;
         folders.insert(parent(&scan.path).to_owned());
     }
     folders.iter().try_for_each(|folder| disk.sync_folder(folder))?;
@@ -106,7 +109,7 @@ pub(crate) fn recover(
 /// line at the end of an open file.
 fn read(
     scan: &Scan,
-    after: u64,
+    (after, latest): (u64, i64),
     ledger: &mut Ledger,
     disk: &dyn Disk,
     ahead: &mut HashSet<(u64, Uuid)>,
@@ -122,7 +125,8 @@ fn read(
     };
     let (mut found, mut newest) = (0_u64, 0);
     let foreign = tail::scan(&file, scan.from, |line| {
-        newest = newest.max(line.received_at.as_second());
+        let received = line.received_at.as_second();
+        newest = if received <= latest { newest.max(received) } else { newest };
         if line.seq > after {
             found += 1;
             ahead.insert((line.seq, line.id));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::access::Access;
 use crate::disk::Identity;
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Kind};
 
 impl Fixture {
     /// Returns the folders that were synced since the last call.

@@ -37,27 +37,30 @@ fn hostile_sources_get_distinct_files_inside_the_base() {
 
 #[cfg(unix)]
 #[test]
-fn components_with_placeholders_do_not_follow_links() {
+fn folders_with_placeholders_do_not_follow_links() {
     let outside = tempfile::tempdir().unwrap();
-    let links = [
-        ("{source}/{date}.jsonl", "bot"),
-        ("{source}.jsonl", "bot.jsonl"),
-        ("{date}/x/all.jsonl", "2026-11-22"),
-    ];
-    for (template, link) in links {
+    for (template, link) in [("{source}/{date}.jsonl", "bot"), ("{date}/x/all.jsonl", "2026-11-22")]
+    {
         let fixture = Fixture::new(template);
         fs::create_dir(fixture.base()).unwrap();
-        let target = if link.ends_with("jsonl") {
-            outside.path().join("x")
-        } else {
-            outside.path().to_owned()
-        };
-        std::os::unix::fs::symlink(target, fixture.base().join(link)).unwrap();
+        std::os::unix::fs::symlink(outside.path(), fixture.base().join(link)).unwrap();
         let error =
             fixture.open().deliver(&batch(1..=1), LastReply::Received).unwrap_err().to_string();
         assert!(error.contains(link) && error.contains("does not follow links"), "{error}");
     }
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn link_to_a_file_that_does_not_exist_yet_is_followed() {
+    let fixture = Fixture::new("all.jsonl");
+    let disk = tempfile::tempdir().unwrap();
+    fs::create_dir(fixture.base()).unwrap();
+    let target = disk.path().join("data.jsonl");
+    std::os::unix::fs::symlink(&target, fixture.base().join("all.jsonl")).unwrap();
+    fixture.open().write(&batch(1..=2));
+    assert_eq!(fs::read_to_string(target).unwrap().lines().count(), 2);
 }
 
 #[test]

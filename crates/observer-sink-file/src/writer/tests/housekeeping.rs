@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::disk::Identity;
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Kind};
 
 const DAY: i64 = 86_400;
 

@@ -1,5 +1,10 @@
 //! Archive files beside those of strangers, of other sinks and of earlier versions.
 
+mod backlog;
+mod clocks;
+#[cfg(unix)]
+mod strangers;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -134,6 +139,37 @@ async fn sinks_with_overlapping_paths_are_refused_and_keep_their_own_files_when_
         drop(observer);
         let all = lines(&dir.path().join("ev"));
         assert_eq!(all.len(), 40, "{first} {second}: {:?}", contents(&dir.path().join("ev")));
+    }
+}
+
+#[test]
+fn paths_that_collide_by_numbers_or_with_state_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let pairs = [
+        ("ev/{date}.jsonl", "ev/{date}.000001.jsonl", ".000001.jsonl"),
+        ("ev/all.jsonl", "ev/all.000007.jsonl", "ev/all.000007.jsonl"),
+        ("ev/{source}.jsonl", "ev/bot.000002.jsonl", "ev/bot.000002.jsonl"),
+    ];
+    for (first, second, example) in pairs {
+        let (is_accepted, text) =
+            check(dir.path(), &config(&[("first", first, ""), ("second", second, "")]));
+        assert!(!is_accepted && text.contains("sinks.second.path"), "{text}");
+        assert!(text.contains("`sinks.first.path`") && text.contains(example), "{text}");
+    }
+    let others = [("ev/{date}.jsonl", "ev/{date}.1.jsonl"), ("ev/a.jsonl", "ev/a.{date}.jsonl")];
+    for (first, second) in others {
+        let (is_accepted, text) =
+            check(dir.path(), &config(&[("first", first, ""), ("second", second, "")]));
+        assert!(is_accepted, "{text}");
+    }
+    for (path, folder) in [
+        ("observer-data/journal/{date}.jsonl", "observer-data/journal"),
+        ("observer-data/ev/../journal/x/all.jsonl", "observer-data/journal"),
+        ("observer-data/sinks/archive/{source}.jsonl", "observer-data/sinks"),
+    ] {
+        let (is_accepted, text) = check(dir.path(), &config(&[("archive", path, "")]));
+        assert!(!is_accepted && text.contains("sinks.archive.path"), "{text}");
+        assert!(text.contains(&format!("lies in {folder}, where")), "{text}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The active files: opened on demand, limited in number, and rotated when they are full.
 
+mod opening;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
@@ -10,15 +12,16 @@ use std::time::Duration;
 use jiff::civil::Date;
 use observer_core::Uuid;
 
-use crate::compression::Compression;
+use crate::clock::{TOLERANCE, TrustedClock};
 use crate::config::Settings;
-use crate::disk::{Disk, create_folders, parent, rename_new};
+use crate::disk::{Disk, parent, rename_new};
 use crate::error::FileError;
 use crate::ledger::ownership::{Ownership, end_of, look, ownership};
 use crate::ledger::{Entry, Kind, Ledger};
 use crate::names::listing::match_path;
 use crate::names::series;
-use crate::names::template::{Days, Piece};
+use crate::names::template::Days;
+use crate::siblings::Surroundings;
 use crate::sync::lock;
 use crate::writer::open_file::{AtPath, Closing, OpenFile};
 use crate::writer::sidecar::Mark;
@@ -43,6 +46,8 @@ pub(crate) struct PortionLine {
     pub(crate) event: (u64, Uuid),
     /// Time of receipt in seconds since 1970.
     pub(crate) received: i64,
+    /// Date of the event by the trusted time, in seconds since 1970.
+    pub(crate) date: i64,
 }
 
 /// Failure to write a portion completely.
@@ -58,8 +63,8 @@ pub(crate) struct PartialWrite {
 pub(crate) struct Moment {
     /// Day of the newest event.
     pub(crate) today: Date,
-    /// Time of receipt of the newest event, in seconds since 1970.
-    pub(crate) received: i64,
+    /// Date of the newest event, in seconds since 1970.
+    pub(crate) date: i64,
     /// Monotonic time.
     pub(crate) elapsed: Duration,
     /// Time in seconds since 1970; a file with older events only is complete.
@@ -70,16 +75,19 @@ pub(crate) struct ActiveFiles {
     settings: Arc<Settings>,
     disk: Arc<dyn Disk>,
     ledger: Arc<Mutex<Ledger>>,
+    surroundings: Surroundings,
     /// Open files by the path of the template. The file itself may have a number.
     open: HashMap<PathBuf, OpenFile>,
     /// Files that were closed because of `max_open_files` and still need a sync.
     evicted: BTreeSet<PathBuf>,
+    /// Lengths of the files that were closed because of `max_open_files`.
+    lengths: HashMap<PathBuf, u64>,
     /// Folders whose names have changed since the last sync.
     folders: BTreeSet<PathBuf>,
-    /// Number of files closed since [`ActiveFiles::take_closed_count`] was last called.
+    /// Number of files closed since the last call of [`ActiveFiles::take_closed_count`].
     closed_count: usize,
-    /// Earliest time that events can have, see [`TrustedClock::floor`](crate::clock::TrustedClock).
-    pub(crate) floor: i64,
+    /// Trusted time, in seconds since 1970.
+    pub(crate) trusted: i64,
     /// Counter of uses, by which the least recently used file is found.
     uses: u64,
 }
@@ -89,16 +97,19 @@ impl ActiveFiles {
         settings: Arc<Settings>,
         disk: Arc<dyn Disk>,
         ledger: Arc<Mutex<Ledger>>,
+        surroundings: Surroundings,
     ) -> Self {
         Self {
             settings,
             disk,
             ledger,
+            surroundings,
             open: HashMap::new(),
             evicted: BTreeSet::new(),
+            lengths: HashMap::new(),
             folders: BTreeSet::new(),
             closed_count: 0,
-            floor: i64::MIN,
+            trusted: i64::MAX,
             uses: 0,
         }
     }
@@ -136,8 +147,8 @@ impl ActiveFiles {
         let lines = &portion.lines[first..first + run];
         let last_line = if run > 1 { lines[run - 2].end - start } else { 0 };
         file.append(&*self.disk, &portion.bytes[start..lines[run - 1].end], last_line)?;
-        let newest = lines.iter().map(|line| line.received).max().unwrap_or(0);
-        file.newest = file.newest.max(newest).max(self.floor);
+        let newest = lines.iter().map(|line| line.date).max().unwrap_or(0);
+        file.newest = file.newest.max(newest);
         let windows = lines.iter().map(|line| self.window(line.received));
         let newest = windows.max().flatten();
         let file = self.open.get_mut(path).expect("the file was prepared above");
@@ -170,27 +181,33 @@ impl ActiveFiles {
         self.settings.window.map(|length| second.div_euclid(length.get()))
     }
 
-    /// Opens the file unless it is open and its path still refers to it.
+    /// Opens the file unless it is open and as this process left it.
     fn prepare(&mut self, path: &Path, days: Days) -> Result<(), FileError> {
         self.uses += 1;
         if let Some(file) = self.open.get_mut(path) {
             file.last_use = self.uses;
             let at_path = file.compare_with_path()?;
-            if at_path == AtPath::Resized {
-                let entry = file.entry(Kind::Open);
-                let mut ledger = lock(&self.ledger);
-                let key = ledger.key(file.path());
-                ledger.put(&key, entry);
-                ledger.write()?;
+            match at_path {
+                AtPath::Same => return Ok(()),
+                AtPath::Emptied => {
+                    let entry = file.entry(Kind::Open);
+                    let mut ledger = lock(&self.ledger);
+                    let key = ledger.key(file.path());
+                    ledger.put(&key, entry);
+                    return ledger.write();
+                }
+                AtPath::Changed { found } => {
+                    warn_of_change(file.path(), file.len(), found);
+                    file.sync_foreign(&*self.disk)?;
+                }
+                AtPath::Gone => {
+                    tracing::info!(
+                        file = %file.path().display(),
+                        "another program renamed or deleted an open file; continuing in a new file"
+                    );
+                    file.sync(&*self.disk)?;
+                }
             }
-            if at_path != AtPath::Gone {
-                return Ok(());
-            }
-            tracing::info!(
-                file = %file.path().display(),
-                "another program renamed or deleted an open file; continuing in a new file"
-            );
-            file.sync(&*self.disk)?;
             let mut ledger = lock(&self.ledger);
             let key = ledger.key(file.path());
             ledger.remove(&key);
@@ -213,118 +230,12 @@ impl ActiveFiles {
         Ok(())
     }
 
-    /// Opens the open file of a series, or creates one.
-    fn open_file(&mut self, path: &Path) -> Result<OpenFile, FileError> {
-        self.create_parents(path)?;
-        let known = {
-            let ledger = lock(&self.ledger);
-            let active = ledger.key(path);
-            let at = |key: &str| if key == active { path.to_owned() } else { ledger.path(key) };
-            let keys = ledger.open_in_series(&active);
-            keys.into_iter()
-                .filter_map(|key| Some((at(&key), *ledger.get(&key)?, key)))
-                .collect::<Vec<_>>()
-        };
-        for (path, entry, key) in known {
-            let seen = look(&path, Some(&entry), None).map_err(FileError::io("read", &path))?;
-            match ownership(Some(&entry), seen.as_ref()) {
-                Ownership::Own => return self.reopen(&path, entry.newest),
-                Ownership::Missing => {}
-                _ => tracing::warn!(
-                    file = %path.display(),
-                    "another file has taken the name of an open file; it is left alone"
-                ),
-            }
-            lock(&self.ledger).remove(&key);
-        }
-        self.create(path)
-    }
-
-    fn reopen(&mut self, path: &Path, newest: i64) -> Result<OpenFile, FileError> {
-        let (mut file, last) = OpenFile::append_to(path)?;
-        if self.evicted.remove(path) {
-            file.mark_unsynced();
-        }
-        let received = last.map(|line| line.received_at.as_second());
-        file.window = received.and_then(|received| self.window(received));
-        file.newest = newest.max(received.unwrap_or(0));
-        Ok(file)
-    }
-
-    /// Creates the file at a path, or a numbered one if the path belongs to another file or to a
-    /// compressed one.
-    fn create(&mut self, path: &Path) -> Result<OpenFile, FileError> {
-        let extension = self.settings.template.extension();
-        let mut created_path = path.to_owned();
-        let created = loop {
-            let is_taken = [Compression::Gzip, Compression::Zstd].iter().any(|compression| {
-                let mut name = created_path.clone().into_os_string();
-                name.push(compression.suffix());
-                fs::symlink_metadata(name).is_ok()
-            });
-            let created = if is_taken {
-                Err(io::ErrorKind::AlreadyExists.into())
-            } else {
-                self.settings.access.create_file(&created_path)
-            };
-            match created {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let number = self.next_number(path)?.max(
-                        series::number_of(&created_path.to_string_lossy(), extension)
-                            .map_or(0, |(_, number)| number + 1),
-                    );
-                    created_path = series::rotated(path, extension, number);
-                }
-                created => break created.map_err(FileError::io("create", &created_path))?,
-            }
-        };
-        self.folders.insert(parent(path).to_owned());
-        let file = OpenFile::created(created, &created_path)?;
-        let mut ledger = lock(&self.ledger);
-        let key = ledger.key(&created_path);
-        ledger.put(&key, file.entry(Kind::Open));
-        // A line in a file without a record would count as that of a stranger after a crash.
-        if let Err(error) = ledger.write() {
-            ledger.remove(&key);
-            let _ = fs::remove_file(&created_path);
-            return Err(error);
-        }
-        Ok(file)
-    }
-
     fn next_number(&self, path: &Path) -> Result<u64, FileError> {
         let extension = self.settings.template.extension();
         let on_disk = series::next_index(path, extension)
             .map_err(FileError::io("list the folder of", path))?;
         let ledger = lock(&self.ledger);
         Ok(on_disk.max(ledger.highest(&ledger.key(path)) + 1))
-    }
-
-    /// Creates the folders of a path. Components that contain a placeholder must not be links,
-    /// which could lead out of the base.
-    fn create_parents(&mut self, path: &Path) -> Result<(), FileError> {
-        let template = &self.settings.template;
-        let mut current = template.base().to_owned();
-        self.folders.extend(create_folders(&current, &self.settings.access)?);
-        let names = path.strip_prefix(&current).expect("a rendered path starts with the base");
-        let last = template.components().len() - 1;
-        for (level, (name, pieces)) in names.components().zip(template.components()).enumerate() {
-            current.push(name);
-            if level < last && fs::symlink_metadata(&current).is_err() {
-                let created = self.settings.access.create_folder(&current);
-                created.map_err(FileError::io("create the folder", &current))?;
-                self.folders.insert(parent(&current).to_owned());
-                continue;
-            }
-            let has_placeholder = pieces.iter().any(|piece| !matches!(piece, Piece::Literal(_)));
-            let is_link = |path: &Path| {
-                fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
-            };
-            if has_placeholder && is_link(&current) {
-                return Err(FileError::Link { path: current });
-            }
-        }
-        Ok(())
     }
 
     /// Closes the handle of the least recently used file.
@@ -339,11 +250,17 @@ impl ActiveFiles {
         if !file.is_synced() {
             self.evicted.insert(file.path().to_owned());
         }
+        self.lengths.insert(file.path().to_owned(), file.len());
         let mut ledger = lock(&self.ledger);
         let key = ledger.key(file.path());
         if let Some(entry) = ledger.get(&key).copied().filter(|entry| entry.newest < file.newest) {
             // The length of an entry must be durable.
-            ledger.touch(&key, Entry { newest: file.newest, ..entry });
+            let dated = Entry { newest: file.newest, ..entry };
+            if dated.newest - entry.newest > TOLERANCE {
+                ledger.put(&key, dated);
+            } else {
+                ledger.touch(&key, dated);
+            }
         }
         self.open.remove(&template_path);
         Ok(())
@@ -411,7 +328,9 @@ impl ActiveFiles {
         let mut ledger = lock(&self.ledger);
         for file in self.open.values().filter(|file| file.is_synced() && file.len() > 0) {
             let key = ledger.key(file.path());
-            if ledger.get(&key).is_some_and(|entry| entry.len == 0) {
+            let is_outdated =
+                |entry: &Entry| entry.len == 0 || file.newest - entry.newest > TOLERANCE;
+            if ledger.get(&key).is_some_and(is_outdated) {
                 ledger.put(&key, file.entry(Kind::Open));
             }
         }
@@ -420,9 +339,16 @@ impl ActiveFiles {
         }
     }
 
+    /// Corrects the dates of open files that can't be right.
+    pub(crate) fn correct_dates(&mut self, clock: &TrustedClock) {
+        for file in self.open.values_mut() {
+            file.newest = clock.corrected(file.newest).unwrap_or(file.newest);
+        }
+    }
+
     /// Closes the synced files that are complete.
     pub(crate) fn close_complete(&mut self, moment: Moment) {
-        let Moment { today, received, elapsed, expired } = moment;
+        let Moment { today, date, elapsed, expired } = moment;
         let mut ledger = lock(&self.ledger);
         let is_expired = |newest: i64| expired.is_some_and(|expired| newest < expired);
         let closed = &mut self.closed_count;
@@ -442,7 +368,7 @@ impl ActiveFiles {
             .files()
             .filter(|(key, entry)| entry.kind == Kind::Open && !open.contains(*key))
             .filter(|(key, entry)| {
-                let idle = u64::try_from(received.saturating_sub(entry.newest)).unwrap_or(0);
+                let idle = u64::try_from(date.saturating_sub(entry.newest)).unwrap_or(0);
                 // A file of another template gets no more lines.
                 match_path(&self.settings.template, key).is_none_or(|matched| {
                     let closing = closing(matched.days, matched.index.is_some());
@@ -452,6 +378,7 @@ impl ActiveFiles {
             .map(|(key, entry)| (key.to_owned(), *entry))
             .collect();
         for (key, entry) in complete {
+            self.lengths.remove(&ledger.path(&key));
             match close_unopened(&ledger.path(&key), entry) {
                 Ok(Some(closed)) => ledger.put(&key, closed),
                 Ok(None) => ledger.remove(&key),
@@ -459,6 +386,10 @@ impl ActiveFiles {
             }
             self.closed_count += 1;
         }
+    }
+
+    pub(crate) fn closed_count(&self) -> usize {
+        self.closed_count
     }
 
     /// Returns the number of files that were rotated or closed since the last call.
@@ -476,6 +407,15 @@ impl ActiveFiles {
     pub(crate) fn open_count(&self) -> usize {
         self.open.len()
     }
+}
+
+fn warn_of_change(path: &Path, expected: u64, found: u64) {
+    tracing::warn!(
+        file = %path.display(),
+        expected,
+        found,
+        "another program changed an open file; it is left alone, continuing in a numbered file"
+    );
 }
 
 fn closing(days: Days, is_numbered: bool) -> Closing {
