@@ -9,9 +9,11 @@
 //! now while both clocks disagree, never later than the trusted time, and never before an event
 //! that was received earlier.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
+use observer_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Largest difference that counts as normal, in seconds.
@@ -20,6 +22,22 @@ pub(crate) const TOLERANCE: i64 = 3600;
 const HOLD: i64 = 86_400;
 /// 2020-01-01. An earlier time is that of a host whose clock was never set.
 const FIRST: i64 = 1_577_836_800;
+
+/// Wall clock of the file sinks of a program.
+#[derive(Clone)]
+pub(crate) struct WallClock(pub(crate) Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Default for WallClock {
+    fn default() -> Self {
+        Self(Arc::new(Timestamp::now))
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WallClock").field(&(self.0)()).finish()
+    }
+}
 
 /// Time of the wall clock and of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +51,8 @@ pub(crate) struct Now {
 
 impl Now {
     /// Reads both clocks.
-    #[expect(clippy::disallowed_methods, reason = "retention compares both clocks")]
-    pub(crate) fn read() -> Self {
-        let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
-        };
-        Self { wall, elapsed: monotonic() }
+    pub(crate) fn read(wall_clock: &WallClock) -> Self {
+        Self { wall: (wall_clock.0)().as_second(), elapsed: monotonic() }
     }
 }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use observer_core::SinkContext;
+use observer_core::{SinkContext, Timestamp};
 
+use crate::clock::WallClock;
 use crate::config::{FileConfig, Settings};
 use crate::ledger::Ledger;
 use crate::names::listing::match_path;
@@ -18,6 +19,7 @@ use crate::sync::lock;
 /// Clones share their contents.
 #[derive(Debug, Clone, Default)]
 pub struct FileSinks {
+    clock: WallClock,
     sinks: Arc<Mutex<Vec<Sibling>>>,
     /// Held between the creation of a file and its record.
     creation: Arc<Mutex<()>>,
@@ -83,6 +85,17 @@ pub(crate) struct Counts {
 }
 
 impl FileSinks {
+    /// Sets the wall clock by which the files of the sinks age; the default is that of the system.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = WallClock(Arc::new(clock));
+        self
+    }
+
+    pub(crate) fn clock(&self) -> &WallClock {
+        &self.clock
+    }
+
     /// Returns the counts of the running sinks.
     #[must_use]
     pub fn counts(&self) -> Vec<FileSinkCounts> {

@@ -231,14 +231,14 @@ impl Worker {
             // writer as `LastReply::Lost`.
             match command {
                 Command::Deliver { batch, last_reply, reply } => {
-                    let is_new = self.writer.is_none();
+                    let (is_new, now) = (self.writer.is_none(), self.now());
                     let delivered = self.writer().and_then(|writer| {
                         // If the sink was dropped before this thread opened its files, a successor
                         // may already have written this batch.
                         if is_new && commands.is_closed() {
                             Ok(())
                         } else {
-                            writer.advance(Now::read());
+                            writer.advance(now);
                             writer.deliver(&batch, last_reply)
                         }
                     });
@@ -257,7 +257,7 @@ impl Worker {
                     let _ = reply.send(verify_state(&self.state_dir));
                 }
                 Command::Adopt { reply } => {
-                    let now = Now::read();
+                    let now = self.now();
                     let _ = reply.send(self.writer().and_then(|writer| writer.adopt(now)));
                 }
                 Command::Check { reply } => {
@@ -284,6 +284,10 @@ impl Worker {
         }
     }
 
+    fn now(&self) -> Now {
+        Now::read(self.sinks.clock())
+    }
+
     /// Returns the writer, which is opened on first use. A failed attempt is repeated with the next
     /// command.
     fn writer(&mut self) -> Result<&mut Writer, FileError> {
@@ -293,7 +297,7 @@ impl Worker {
                 settings,
                 &self.state_dir,
                 Arc::new(RealDisk),
-                Now::read(),
+                self.now(),
                 Surroundings {
                     sinks: self.sinks.clone(),
                     name: self.name.clone(),
@@ -305,13 +309,15 @@ impl Worker {
     }
 
     fn position(&mut self) -> Result<Option<Position>, FileError> {
+        self.writer()?;
+        let now = self.now();
         let writer = self.writer()?;
-        writer.flush(Now::read())?;
+        writer.flush(now)?;
         Ok(writer.position())
     }
 
     fn flush(&mut self) -> Result<(), FileError> {
-        let now = Now::read();
+        let now = self.now();
         self.writer.as_mut().map_or(Ok(()), |writer| writer.flush(now))
     }
 

@@ -1,9 +1,12 @@
 //! Conversion of a configuration to the options of the pipeline and the server.
 
+use std::sync::Arc;
+
 use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Requirements, SinkSpec};
 use observer_server::ServerOptions;
 
 use crate::config::TlsConfig;
+use crate::registry::WallClock;
 use crate::{BuiltSink, Config};
 
 pub(crate) fn sink(built: BuiltSink) -> SinkSpec {
@@ -14,6 +17,12 @@ pub(crate) fn sink(built: BuiltSink) -> SinkSpec {
         .kind(built.type_name)
         .settings(built.settings)
         .fingerprint(built.fingerprint)
+}
+
+/// Sets the clock of the journal unless it is that of the system.
+pub(crate) fn with_clock(options: JournalOptions, clock: Option<&WallClock>) -> JournalOptions {
+    let Some(clock) = clock.cloned() else { return options };
+    options.clock(Arc::new(move || u64::try_from(clock().as_microsecond()).unwrap_or_default()))
 }
 
 pub(crate) fn journal(config: &Config) -> JournalOptions {

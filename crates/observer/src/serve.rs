@@ -144,7 +144,7 @@ impl Service {
         let (queried, store) = queried.unzip();
         let specs = sinks.into_iter().map(options::sink);
         let pipeline = Pipeline::builder()
-            .journal(options::journal(config))
+            .journal(options::with_clock(options::journal(config), registry.clock()))
             .ingest(options::ingest(config))
             .sinks(specs)
             .start()

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use observer_core::query::EventStore;
 use observer_core::{
     BatchSettings, BuildError, EventSink, NoPrices, Pricing, SinkConfig, SinkContext, SinkPart,
-    SinkSettings, sink_name, suggest,
+    SinkSettings, Timestamp, sink_name, suggest,
 };
 use observer_kb::KbConfig;
 use observer_sink_file::{FileConfig, FileSinks};
@@ -61,7 +61,11 @@ use crate::config::{Config, ConfigError, Problem, SinkTable};
 pub struct Registry {
     types: BTreeMap<&'static str, Builder>,
     prices: Arc<dyn Pricing>,
+    clock: Option<WallClock>,
 }
+
+/// Wall clock.
+pub(crate) type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 type Builder = Box<
     dyn Fn(&Reader<'_>, toml::Table, &SinkContext) -> Result<Vec<SinkPart>, Vec<Problem>>
@@ -111,7 +115,7 @@ impl Registry {
     /// Creates a registry without types and without prices.
     #[must_use]
     pub fn new() -> Self {
-        Self { types: BTreeMap::new(), prices: Arc::new(NoPrices) }
+        Self { types: BTreeMap::new(), prices: Arc::new(NoPrices), clock: None }
     }
 
     /// Sets the prices of models for the sinks that are built from now on.
@@ -120,6 +124,11 @@ impl Registry {
     pub fn with_prices(mut self, prices: Arc<dyn Pricing>) -> Self {
         self.prices = prices;
         self
+    }
+
+    /// Returns the wall clock of [`with_defaults_at`].
+    pub(crate) fn clock(&self) -> Option<&WallClock> {
+        self.clock.as_ref()
     }
 
     /// Adds a sink type.
@@ -317,7 +326,24 @@ impl fmt::Debug for Registry {
 /// their metrics with `metrics`.
 #[must_use]
 pub fn with_defaults(metrics: &prometheus::Registry) -> Registry {
-    let files = FileSinks::default();
+    with_files(metrics, FileSinks::default())
+}
+
+/// Creates a registry like [`with_defaults`], with a wall clock that replaces that of the system:
+/// for the times of receipt, the retention of the journal and of files, and the window of
+/// identities. Pauses and timeouts do not depend on it. It is meant for tests of clocks that jump.
+#[must_use]
+pub fn with_defaults_at(
+    metrics: &prometheus::Registry,
+    clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+) -> Registry {
+    let clock: WallClock = Arc::new(clock);
+    let of_files = clock.clone();
+    let files = FileSinks::default().with_clock(move || of_files());
+    Registry { clock: Some(clock), ..with_files(metrics, files) }
+}
+
+fn with_files(metrics: &prometheus::Registry, files: FileSinks) -> Registry {
     // It fails only if the program has registered another set of file sinks.
     if let Err(error) = metrics.register(Box::new(FileMetrics::new(files.clone()))) {
         tracing::warn!(%error, "metrics of file sinks can't be registered");
