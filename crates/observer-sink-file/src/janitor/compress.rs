@@ -6,8 +6,9 @@
 //! 3. `x.jsonl` is deleted.
 //!
 //! A crash during step 1 leaves a temporary file, which the next start deletes. A crash before step
-//! 3 leaves both files; the next attempt compares their contents and deletes `x.jsonl`. If another
-//! file has the name `x.jsonl.gz`, the compressed file gets the next number of its series.
+//! 3 leaves both files; the next attempt compares their contents and deletes `x.jsonl`. While
+//! another file has the name `x.jsonl.gz`, `x.jsonl` stays as it is: under another number it would
+//! no longer sort in the order in which the files were written.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, Read, Write};
@@ -23,7 +24,6 @@ use crate::disk::{Disk, Identity, parent, rename_new};
 use crate::janitor::is_own;
 use crate::ledger::ownership::end_of;
 use crate::ledger::{Entry, Kind, Ledger};
-use crate::names::series;
 use crate::sync::lock;
 
 const BLOCK: usize = 128 << 10;
@@ -33,7 +33,8 @@ const BLOCK: usize = 128 << 10;
 pub(crate) enum Packed {
     /// Only the compressed file exists.
     Done,
-    /// The original is unchanged: it is not recognised, or the sink is stopping.
+    /// The original is unchanged: it is not recognised, another file has the name of the compressed
+    /// one, or the sink is stopping.
     Skipped,
 }
 
@@ -63,7 +64,10 @@ impl Job<'_> {
             lock(self.ledger).remove(key);
             return Ok(Packed::Done);
         }
-        let target = self.free_name(&path)?;
+        let target = with_suffix(&path, self.settings.compression);
+        if is_taken(&target)? {
+            return Ok(Packed::Skipped);
+        }
         let temporary = temporary(&target);
         let outcome = self.write(&path, &temporary, is_stopping).and_then(|written| {
             let Some((file, len)) = written else { return Ok(Packed::Skipped) };
@@ -95,25 +99,6 @@ impl Job<'_> {
             }
         }
         Ok(false)
-    }
-
-    /// Returns the name of the compressed file, which no file has.
-    fn free_name(&self, path: &Path) -> io::Result<PathBuf> {
-        let compression = self.settings.compression;
-        let is_free = |path: &Path| !path.try_exists().unwrap_or(true) && !path.is_symlink();
-        let name = with_suffix(path, compression);
-        if is_free(&name) {
-            return Ok(name);
-        }
-        let extension = self.settings.template.extension();
-        let name = path.to_str().and_then(|path| series::number_of(path, extension));
-        let active = name.map_or_else(|| path.to_owned(), |(active, _)| active.into());
-        let highest = {
-            let ledger = lock(self.ledger);
-            ledger.highest(&ledger.key(&active))
-        };
-        let number = series::next_index(&active, extension)?.max(highest + 1);
-        Ok(with_suffix(&series::rotated(&active, extension, number), compression))
     }
 
     /// Writes and syncs the temporary file. Returns it with the number of uncompressed bytes, or
@@ -261,6 +246,14 @@ fn is_equal(mut left: impl Read, mut right: impl Read) -> io::Result<bool> {
     }
 }
 
+fn is_taken(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn with_suffix(path: &Path, compression: Compression) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(compression.suffix());
@@ -373,9 +366,9 @@ mod tests {
         fixture.pack("x.jsonl", &running).unwrap();
         assert_eq!(fixture.names(), ["x.jsonl.gz"]);
         fixture.close("x.jsonl", "two\n");
-        fixture.pack("x.jsonl", &running).unwrap();
-        assert_eq!(fixture.names(), ["x.000001.jsonl.gz", "x.jsonl.gz"]);
-        assert_eq!(fixture.read("x.000001.jsonl.gz"), "two\n");
+        assert_eq!(fixture.pack("x.jsonl", &running).unwrap(), Packed::Skipped);
+        assert_eq!(fixture.names(), ["x.jsonl", "x.jsonl.gz"]);
+        assert_eq!(fixture.read("x.jsonl.gz"), "one\n");
     }
 
     #[test]
@@ -387,9 +380,13 @@ mod tests {
         encoder.write_all(b"one\n").unwrap();
         let foreign = encoder.finish().unwrap();
         fs::write(fixture.path("x.jsonl.gz"), &foreign).unwrap();
-        assert_eq!(fixture.pack("x.jsonl", &running).unwrap(), Packed::Done);
-        assert_eq!(fixture.names(), ["x.000001.jsonl.gz", "x.jsonl.gz"]);
+        // Under another number it would no longer sort in the order of writing.
+        assert_eq!(fixture.pack("x.jsonl", &running).unwrap(), Packed::Skipped);
+        assert_eq!(fixture.names(), ["x.jsonl", "x.jsonl.gz"]);
         assert_eq!(fs::read(fixture.path("x.jsonl.gz")).unwrap(), foreign);
+        fs::remove_file(fixture.path("x.jsonl.gz")).unwrap();
+        assert_eq!(fixture.pack("x.jsonl", &running).unwrap(), Packed::Done);
+        assert_eq!(fixture.names(), ["x.jsonl.gz"]);
 
         fixture.close("y.jsonl", "one\n");
         fs::write(fixture.path(".y.jsonl.gz.tmp"), "foreign").unwrap();

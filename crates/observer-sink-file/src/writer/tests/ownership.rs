@@ -379,3 +379,29 @@ fn length_that_was_recorded_before_the_sidecar_hides_no_line() {
     fixture.open().write(&batch(5..=7));
     assert_eq!(fixture.seqs_of_one(), [1, 2, 3, 4, 5, 6, 7]);
 }
+
+#[test]
+fn files_sort_in_the_order_of_writing_if_a_stranger_takes_the_name_of_a_compressed_one() {
+    let fixture = Fixture::with("all.jsonl", |config| {
+        config.compression(Compression::Gzip).rotate_at_size(2 * line_length())
+    });
+    let mut writer = fixture.open();
+    writer.write(&batch(1..=3));
+    // The file of 1 and 2 is closed, and is compressed after the flush.
+    let stranger = fixture.base().join("all.000001.jsonl.gz");
+    fs::write(&stranger, "a note").unwrap();
+    writer.write(&batch(4..=7));
+    writer.flush_now();
+    writer.janitor().wait();
+    assert_eq!(fs::read_to_string(&stranger).unwrap(), "a note");
+    fs::remove_file(&stranger).unwrap();
+    let written = fixture.seqs().into_iter().flat_map(|(_, seqs)| seqs);
+    assert_eq!(written.collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+
+    // Compression is repeated once the name is free.
+    writer.write(&batch(8..=9));
+    writer.flush_now();
+    writer.janitor().wait();
+    let packed = ["all.000001.jsonl.gz", "all.000002.jsonl.gz", "all.000003.jsonl.gz"];
+    assert_eq!(fixture.names()[..3], packed);
+}
