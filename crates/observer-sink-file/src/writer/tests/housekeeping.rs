@@ -256,3 +256,26 @@ fn files_with_the_ending_of_an_earlier_template_stay_in_retention() {
     wait(&writer);
     assert_eq!(fixture.names(), ["2026-11-22.ndjson"]);
 }
+
+#[test]
+fn events_received_while_the_clock_was_set_back_between_flushes_are_not_old() {
+    for crashes in [false, true] {
+        let fixture = Fixture::with("all.jsonl", |config| {
+            config.rotate_at_size(2 * line_length()).retain_age(Duration::from_secs(3600))
+        });
+        let mut writer = fixture.open();
+        writer.write(&batch(1..=2));
+        writer.flush_now();
+        writer.write(&one(3, "bot", 0));
+        if crashes {
+            drop(writer);
+            writer = fixture.open();
+        }
+        writer.flush_now();
+        writer.write(&one(4, "bot", TEN));
+        writer.flush_now();
+        wait(&writer);
+        let seqs = fixture.seqs().into_iter().flat_map(|(_, seqs)| seqs);
+        assert_eq!(seqs.collect::<Vec<_>>(), [1, 2, 3, 4], "crashes: {crashes}");
+    }
+}
