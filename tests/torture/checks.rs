@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::deployment::{DEADLINE, Deployment, INGEST_TIMEOUT, SLACK};
-use crate::oracle::account::{Account, check_dead_letters};
+use crate::deployment::configuration::{SOURCES_FILE, SOURCES_SIZE};
+use crate::deployment::{DEADLINE, Deployment, INGEST_TIMEOUT, ReadState, SLACK};
+use crate::oracle::account::{Account, SinkAccount, check_dead_letters};
 use crate::producer;
 
 /// Size in bytes above which a log is truncated after it was read.
@@ -19,7 +20,7 @@ const NUDGE_AFTER: Duration = Duration::from_secs(5);
 
 impl Deployment {
     /// Runs `observer journal verify` and returns the positions of the sinks. The only acceptable
-    /// damage is a torn tail.
+    /// damage is a torn tail, or a torn footer after a kill on a full disk.
     pub(crate) async fn verify_journal(&self) -> Result<HashMap<String, u64>, String> {
         self.tally.add("journals verified", 1);
         let config = self.outside().join("observer.toml");
@@ -43,10 +44,10 @@ impl Deployment {
             Err(error) => return Err(format!("observer journal verify: {error}: {text}{errors}")),
         };
         let damage = found["damage"].as_array().cloned().unwrap_or_default();
-        if found["lost"] != 0 || damage.iter().any(|damage| damage["kind"] != "tail") {
+        if found["lost"] != 0 || damage.iter().any(|damage| !is_torn(damage)) {
             return Err(format!("the journal is damaged: {}", found["damage"]));
         }
-        self.tally.add("torn tails found in journals", damage.len() as u64);
+        self.tally.add("torn tails and footers found in journals", damage.len() as u64);
         let sinks = found["sinks"].as_array().into_iter().flatten();
         Ok(sinks
             .filter_map(|sink| {
@@ -58,8 +59,10 @@ impl Deployment {
     /// Checks the closed files of the archive and the receivers. Faults may go on meanwhile.
     pub(crate) fn check_progress(&self) -> Result<(), String> {
         let mut read_state = self.read_state();
-        let lines = read_state.archive.closed()?;
-        self.oracle().archive(&lines, |n| self.was_sent(n))?;
+        let ReadState { archive, foreign, .. } = &mut *read_state;
+        let lines = archive.closed(foreign)?;
+        self.oracle().archive(&lines, false, |n| self.was_sent(n))?;
+        foreign.check()?;
         drop(read_state);
         self.read_destinations()
     }
@@ -92,7 +95,9 @@ impl Deployment {
             Err(_) => return Ok(None),
         };
         let account = Account::read(&text);
-        account.check_balance()?;
+        account.check_balance(|name| {
+            self.destinations.iter().any(|sink| sink.name == name && sink.may_expire)
+        })?;
         let mut read_state = self.read_state();
         if account.events_total < read_state.events_total {
             let (before, now) = (read_state.events_total, account.events_total);
@@ -109,22 +114,70 @@ impl Deployment {
     /// No fault may be active and no producer may send.
     pub(crate) async fn check_all(&self) -> Result<(), String> {
         self.wait_until_nothing_is_pending().await?;
-        let lines = self.read_state().archive.all()?;
-        self.oracle().archive(&lines, |n| self.was_sent(n))?;
+        self.check_archive()?;
         self.read_destinations()?;
         let head = self.complete()?;
+        self.check_shared(head).await?;
         let account = self.wait_for_total(head).await?;
         for (name, sink) in &account.sinks {
-            let is_receiver = self.destinations.iter().any(|destination| destination.name == name);
-            let dead = if is_receiver { self.oracle().skipped(name) } else { 0 };
-            if (sink.delivered, sink.dead) != (head - dead, dead) {
-                return Err(format!(
-                    "the sink {name} rejects {dead} of {head} events, but its counts are {sink:?}"
-                ));
-            }
+            self.check_account(name, sink, head)?;
         }
         self.read_log()?;
         self.tally.add("complete checks", 1);
+        Ok(())
+    }
+
+    fn check_archive(&self) -> Result<(), String> {
+        let mut read_state = self.read_state();
+        let ReadState { archive, foreign, .. } = &mut *read_state;
+        for (index, lines) in archive.all(foreign)?.into_iter().enumerate() {
+            self.oracle().archive(&lines, index > 0, |n| self.was_sent(n))?;
+        }
+        foreign.check()?;
+        self.tally.add("foreign files checked", foreign.len() as u64);
+        Ok(())
+    }
+
+    /// Checks the folder of two sinks. Files are deleted in the background.
+    async fn check_shared(&self, head: u64) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            let checked = {
+                let mut read_state = self.read_state();
+                let ReadState { shared, foreign, .. } = &mut *read_state;
+                shared.check(head, foreign, |line| self.oracle().copied(line))?
+            };
+            self.tally.add("lines checked in a shared folder", checked.0);
+            // One file of each source is open, and one was closed since the last sweep.
+            if checked.1 <= SOURCES_SIZE + 4 * SOURCES_FILE {
+                return Ok(());
+            }
+            if begun.elapsed() > DEADLINE {
+                return Err(format!(
+                    "sources: its files have {} bytes instead of {SOURCES_SIZE}",
+                    checked.1
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Compares the counts of a sink with the number of events.
+    fn check_account(&self, name: &str, sink: &SinkAccount, head: u64) -> Result<(), String> {
+        let receiver = self.destinations.iter().find(|destination| destination.name == name);
+        let skipped = receiver.map_or(0, |_| self.oracle().skipped(name));
+        let (dead, expired) = match receiver {
+            // What a receiver got shortly before a kill may expire after it.
+            Some(receiver) if receiver.may_expire && sink.expired >= skipped => (0, sink.expired),
+            Some(receiver) if receiver.may_expire => (0, skipped),
+            Some(_) => (skipped, 0),
+            None => (0, 0),
+        };
+        if (sink.delivered, sink.dead, sink.expired) != (head - dead - expired, dead, expired) {
+            return Err(format!(
+                "{name} did not receive {skipped} of {head} events, but its counts are {sink:?}"
+            ));
+        }
         Ok(())
     }
 
@@ -134,7 +187,7 @@ impl Deployment {
         oracle.complete()?;
         for destination in &self.destinations {
             let dir = self.dir.join("journal/dead-letters").join(destination.name);
-            check_dead_letters(&dir, oracle.rejected(destination.name))?;
+            check_dead_letters(&dir, &oracle.rejected(destination.name))?;
         }
         Ok(oracle.head())
     }
@@ -201,4 +254,9 @@ impl Deployment {
         }
         Ok(())
     }
+}
+
+/// Returns whether a damage is a write that a kill or a full disk has cut, so that nothing is lost.
+fn is_torn(damage: &Value) -> bool {
+    damage["kind"] == "tail" || (damage["kind"] == "footer" && damage["records"].is_null())
 }

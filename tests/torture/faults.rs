@@ -1,5 +1,6 @@
-//! Faults of the observer, of its receivers and of its disk. Each target has its own sequence of
-//! faults, which follows from the seed; the sequences run concurrently.
+//! Faults of the observer, of its receivers and of its disk; `incidents` has those of its clock and
+//! its folders. Each target has its own sequence of faults, which follows from the seed; the
+//! sequences run concurrently.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,10 @@ use fastrand::Rng;
 use tokio::time::{sleep, sleep_until};
 
 use crate::deployment::Deployment;
+use crate::deployment::configuration::Durability;
 use crate::deployment::destination::Destination;
 use crate::deployment::disk::SmallDisk;
+use crate::incidents;
 use crate::receiver::Behaviour;
 
 /// Fault of the observer.
@@ -34,7 +37,10 @@ enum DestinationFault {
     Stop { duration: Duration },
 }
 
-fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+/// Longest outage of a receiver whose events may expire, in milliseconds.
+const LONG_OUTAGE: u64 = 9000;
+
+pub(crate) fn millis(random: &mut Rng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(random.u64(range))
 }
 
@@ -52,25 +58,29 @@ impl ObserverFault {
         }
     }
 
-    async fn execute(&self, deployment: &Deployment) -> Result<(), String> {
-        deployment.record(format!("{self:?}"));
+    /// Causes the fault and undoes it. `durability` is that of the next process.
+    async fn execute(&self, deployment: &Deployment, durability: Durability) -> Result<(), String> {
+        deployment.record(format!("{self:?}, then durability {durability:?}"));
         match *self {
             Self::Kill { downtime, verify } => {
                 deployment.tally.add("fault: kill -9 of the observer", 1);
                 deployment.kill(verify).await?;
                 sleep(downtime).await;
+                deployment.configure(durability)?;
                 deployment.start(true).await?;
             }
             Self::KillTwice { after } => {
                 deployment.tally.add("fault: kill -9 of the observer", 1);
                 deployment.tally.add("fault: kill -9 of the observer during its start", 1);
                 deployment.kill(false).await?;
+                deployment.configure(durability)?;
                 deployment.start_and_kill(after).await?;
                 deployment.start(true).await?;
             }
             Self::Terminate => {
                 deployment.tally.add("fault: SIGTERM of the observer", 1);
                 deployment.terminate().await?;
+                deployment.configure(durability)?;
                 deployment.start(false).await?;
             }
             Self::KillWhileEnding { after } => {
@@ -79,6 +89,7 @@ impl ObserverFault {
                 deployment.signal("-TERM").await?;
                 sleep(after).await;
                 deployment.kill(true).await?;
+                deployment.configure(durability)?;
                 deployment.start(true).await?;
             }
             Self::Stop { duration } => {
@@ -96,7 +107,10 @@ impl ObserverFault {
 }
 
 impl DestinationFault {
-    fn draw(random: &mut Rng) -> Self {
+    fn draw(random: &mut Rng, destination: &Destination) -> Self {
+        if destination.may_expire && random.bool() {
+            return Self::Kill { downtime: millis(random, 2000..LONG_OUTAGE) };
+        }
         match random.u8(..12) {
             0 | 1 => Self::Kill { downtime: millis(random, 0..2500) },
             2 => Self::Stop { duration: millis(random, 50..3000) },
@@ -142,13 +156,19 @@ pub(crate) struct Script {
     observer: Rng,
     destinations: Vec<Rng>,
     disk: Rng,
+    incidents: Rng,
 }
 
 impl Script {
     pub(crate) fn new(seed: u64, destinations: usize) -> Self {
         let mut random = Rng::with_seed(seed);
         let destinations = (0..destinations).map(|_| random.fork()).collect();
-        Self { observer: random.fork(), destinations, disk: random.fork() }
+        Self {
+            observer: random.fork(),
+            destinations,
+            disk: random.fork(),
+            incidents: random.fork(),
+        }
     }
 
     /// Injects faults and checks the observer until `until`.
@@ -163,30 +183,31 @@ impl Script {
                 disturb_destination(random, deployment, destination, until)
             })
             .collect();
-        let (observer, destinations, disk, checks) = tokio::join!(
+        let (observer, destinations, disk, incidents, checks) = tokio::join!(
             disturb_observer(&mut self.observer, deployment, until),
-            join_both(destinations),
+            join_all(destinations),
             fill_disk(&mut self.disk, deployment, deployment.small_disk.as_ref(), until),
+            incidents::cause(&mut self.incidents, deployment, until),
             check_repeatedly(deployment, until)
         );
-        observer.and(destinations).and(disk).and(checks)
+        observer.and(destinations).and(disk).and(incidents).and(checks)
     }
 }
 
-async fn join_both(faults: Vec<impl Future<Output = Result<(), String>>>) -> Result<(), String> {
+async fn join_all(faults: Vec<impl Future<Output = Result<(), String>>>) -> Result<(), String> {
     let mut faults = faults.into_iter();
-    // A deployment has two receivers.
-    match (faults.next(), faults.next()) {
-        (Some(one), Some(other)) => {
-            let (one, other) = tokio::join!(one, other);
-            one.and(other)
+    // A deployment has three receivers.
+    match (faults.next(), faults.next(), faults.next()) {
+        (Some(first), Some(second), Some(third)) => {
+            let (first, second, third) = tokio::join!(first, second, third);
+            first.and(second).and(third)
         }
         _ => Ok(()),
     }
 }
 
 /// Waits for `pause`. Returns whether the round continues.
-async fn pause(deployment: &Deployment, pause: Duration, until: Instant) -> bool {
+pub(crate) async fn pause(deployment: &Deployment, pause: Duration, until: Instant) -> bool {
     sleep_until((Instant::now() + pause).min(until).into()).await;
     Instant::now() < until && !deployment.has_failed()
 }
@@ -198,11 +219,12 @@ async fn disturb_observer(
 ) -> Result<(), String> {
     loop {
         let (wait, fault) = (millis(random, 100..3500), ObserverFault::draw(random));
+        let durability = if random.u8(..3) == 0 { Durability::Write } else { Durability::Fsync };
         if !pause(deployment, wait, until).await {
             return Ok(());
         }
         fault
-            .execute(deployment)
+            .execute(deployment, durability)
             .await
             .inspect_err(|violation| deployment.report(violation.clone()))?;
     }
@@ -215,7 +237,7 @@ async fn disturb_destination(
     until: Instant,
 ) -> Result<(), String> {
     loop {
-        let (wait, fault) = (millis(random, 50..2500), DestinationFault::draw(random));
+        let (wait, fault) = (millis(random, 50..2500), DestinationFault::draw(random, destination));
         if !pause(deployment, wait, until).await {
             return Ok(());
         }

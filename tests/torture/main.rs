@@ -6,14 +6,17 @@
 //! ```
 //!
 //! Two observers run: one on the disk of the machine, and one on a small disk that is full from
-//! time to time. Each has an archive, metrics and two receivers, one of which permanently rejects
-//! some events. Producers send each event until it is acknowledged. Meanwhile the observers and the
-//! receivers are killed, paused and terminated, and the receivers hang, fail and disconnect. The
-//! seed determines the sequence of faults, but not the timing of their effects.
+//! time to time. Each has an archive, two file sinks that share a folder, metrics and three
+//! receivers, of which one permanently rejects some events and another one is not required.
+//! Producers send each event until it is acknowledged. Meanwhile the observers and the receivers
+//! are killed, paused and terminated, the receivers hang, fail and disconnect, the wall clock of
+//! the observer jumps, foreign files appear and folders are removed. The seed determines the
+//! sequence of faults, but not the timing of their effects.
 //!
 //! - `run` is the command line and the sequence of rounds.
 //! - `deployment` starts the processes and provides the small disk.
-//! - `producer` and `receiver` are both ends of the observer; `faults` disturbs everything.
+//! - `producer` and `receiver` are both ends of the observer; `faults` disturbs both and the
+//!   observer, `incidents` its clock and its folders.
 //! - `oracle` defines what must hold; `checks` compares it with what is observed.
 //! - `deliveries` is a run of its own, against destinations that refuse some events.
 
@@ -21,6 +24,7 @@ mod checks;
 mod deliveries;
 mod deployment;
 mod faults;
+mod incidents;
 mod oracle;
 mod producer;
 mod receiver;
@@ -37,6 +41,13 @@ fn main() -> ExitCode {
             deployment::process::end_with_parent();
             observer::run(arguments[1..].to_vec())
         }
+        Some("observe-at") => match &arguments[2..] {
+            [offset, rest @ ..] => {
+                let program = arguments[..1].iter().chain(rest).cloned().collect();
+                deployment::clock::observe(offset, program)
+            }
+            [] => ExitCode::FAILURE,
+        },
         Some("command") => observer::run(arguments[1..].to_vec()),
         Some("receive") => receiver::receive(&arguments[2..]),
         Some("destination") => deliveries::destination::run(&arguments[2..]),

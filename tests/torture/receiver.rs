@@ -158,7 +158,7 @@ fn begin(arguments: &[String]) -> io::Result<()> {
 
 impl Receiver {
     /// Serves one request. Returns whether the connection stays open.
-    fn serve(&self, mut connection: &TcpStream) -> io::Result<bool> {
+    fn serve(&self, connection: &TcpStream) -> io::Result<bool> {
         // Clients do not pipeline requests, so the reader buffers no part of the next one.
         let mut reader = BufReader::new(connection);
         let (mut head, mut length) = (String::new(), 0);
@@ -204,6 +204,11 @@ impl Receiver {
         if behaviour.accepts() {
             lock(&self.accepted).write_all(lines.as_bytes())?;
         }
+        self.reply(connection, behaviour)
+    }
+
+    /// Responds to a request, or not. Returns whether the connection stays open.
+    fn reply(&self, mut connection: &TcpStream, behaviour: Behaviour) -> io::Result<bool> {
         match behaviour {
             Behaviour::Healthy | Behaviour::Slow => respond(connection, "200 OK", "")?,
             Behaviour::ServerError => respond(connection, "500 Internal Server Error", "")?,

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::deployment::Deployment;
 use crate::deployment::disk::{SmallDisk, enter_namespace, unmount};
 use crate::faults::Script;
+use crate::incidents;
 use crate::producer::{self, PRODUCERS};
 use crate::tally::grouped;
 
@@ -19,9 +20,30 @@ const ROUND: Duration = Duration::from_secs(20);
 /// Size of the small disk.
 const SMALL: &str = "96m";
 
+/// Kinds of faults and checks.
+const KINDS: &str = "\
+Faults of an observer:
+  crash       kill -9, also during start and shutdown; SIGTERM; SIGSTOP
+  disk        a small disk is full, again and again
+  receivers   hang, fail, disconnect, truncate responses, are killed or stopped
+  clock       the wall clock jumps by hours and years, ahead and back to 1970
+  files       other programs put files into the folders of the sinks, also under names that a sink
+              is about to use
+  removal     the folder of the archive is removed while events arrive, and that of the journal at
+              the end of each round
+Always so:
+  overlap     two file sinks share a folder, and the names of their files overlap
+  optional    the sink of one receiver is not required, so its events expire in long outages
+  durability  each start of the observer chooses `fsync` or `write`
+
+Checked: nothing acknowledged is lost; the archive has each event once and in order; deliveries,
+dead letters, accounts and metrics agree with it; foreign files are unchanged.
+
+`torture deliveries --help` describes a run against destinations that refuse some events.";
+
 /// Inject faults into observers, receivers and a disk, and check that no event is lost
 #[derive(Debug, Clone, Parser)]
-#[command(name = "torture")]
+#[command(name = "torture", after_help = KINDS)]
 struct Options {
     /// Duration of the test
     #[arg(
@@ -164,6 +186,7 @@ async fn run_deployment(deployment: Arc<Deployment>, end: Instant) -> Result<(),
 
 async fn run_rounds(deployment: &Arc<Deployment>, end: Instant) -> Result<(), String> {
     let mut script = Script::new(deployment.seed, deployment.destinations.len());
+    let mut random = fastrand::Rng::with_seed(deployment.seed);
     let permits = Arc::new(Semaphore::new(0));
     deployment.start(false).await?;
     producer::start(deployment, &permits, deployment.seed);
@@ -177,6 +200,7 @@ async fn run_rounds(deployment: &Arc<Deployment>, end: Instant) -> Result<(), St
             return Ok(());
         }
         deployment.check_all().await?;
+        incidents::remove_journal(&mut random, deployment).await?;
         let acknowledged = grouped(deployment.tally.get("events acknowledged"));
         println!("{}: {acknowledged} events acknowledged, all checks passed", deployment.name);
     }
@@ -187,7 +211,12 @@ async fn run_rounds(deployment: &Arc<Deployment>, end: Instant) -> Result<(), St
             deployment.oracle().repeats(destination.name),
         );
         deployment.tally.add(
-            format!("dead letters of the sink \"{}\"", destination.name),
+            format!("events delivered late to the receiver \"{}\"", destination.name),
+            deployment.oracle().late(destination.name),
+        );
+        let what = if destination.may_expire { "expired events" } else { "dead letters" };
+        deployment.tally.add(
+            format!("{what} of the sink \"{}\"", destination.name),
             deployment.oracle().skipped(destination.name),
         );
     }

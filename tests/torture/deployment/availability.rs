@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::deployment::configuration::Durability;
 use crate::sync::lock;
 
 /// Number of entries in the history.
@@ -21,6 +22,8 @@ struct State {
     up: bool,
     /// Number of interruptions.
     changes: u64,
+    /// Durability of the running process, or of the last one.
+    durability: Durability,
     /// Time of the start after a kill, until the first response.
     started: Option<Instant>,
     history: VecDeque<String>,
@@ -31,6 +34,7 @@ struct State {
 pub(crate) struct RequestStart {
     up: bool,
     changes: u64,
+    durability: Durability,
     pub(crate) at: Instant,
 }
 
@@ -45,7 +49,22 @@ impl Availability {
 
     pub(crate) fn begin(&self) -> RequestStart {
         let state = self.state();
-        RequestStart { up: state.up, changes: state.changes, at: Instant::now() }
+        RequestStart {
+            up: state.up,
+            changes: state.changes,
+            durability: state.durability,
+            at: Instant::now(),
+        }
+    }
+
+    /// Returns whether a response to a request may name this durability.
+    pub(crate) fn has_durability(&self, since: RequestStart, durability: &str) -> bool {
+        [since.durability, self.state().durability].iter().any(|own| own.as_str() == durability)
+    }
+
+    /// Records the durability of the process that starts next.
+    pub(crate) fn set_durability(&self, durability: Durability) {
+        self.state().durability = durability;
     }
 
     /// Returns whether the observer was available during the whole request.

@@ -14,10 +14,23 @@ use crate::receiver::{Behaviour, LENIENT, STRICT};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Kind of a receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DestinationKind {
+    /// Accepts all events.
+    Lenient,
+    /// Rejects poison events.
+    Strict,
+    /// Accepts all events; its sink is not required.
+    Optional,
+}
+
 pub(crate) struct Destination {
     pub(crate) name: &'static str,
     /// True if it rejects poison events.
     pub(crate) rejects_poison: bool,
+    /// True if its sink is not required, so that events may expire during an outage.
+    pub(crate) may_expire: bool,
     pub(crate) port: u16,
     dir: PathBuf,
     seed: u64,
@@ -36,13 +49,15 @@ pub(crate) struct ReadPosition {
 impl Destination {
     pub(crate) async fn start(
         name: &'static str,
-        rejects_poison: bool,
+        kind: DestinationKind,
         dir: &Path,
         seed: u64,
     ) -> Result<Self, String> {
         let (port, dir) = (free_port()?, dir.to_owned());
         let (process, starts) = (Mutex::new(None), AtomicU64::new(0));
-        let this = Self { name, rejects_poison, port, dir, seed, process, starts };
+        let rejects_poison = kind == DestinationKind::Strict;
+        let may_expire = kind == DestinationKind::Optional;
+        let this = Self { name, rejects_poison, may_expire, port, dir, seed, process, starts };
         this.restart().await?;
         Ok(this)
     }

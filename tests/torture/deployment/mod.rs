@@ -2,29 +2,35 @@
 //! each.
 //!
 //! - [`process`] starts and ends processes; [`destination`] is a receiver process.
-//! - [`disk`] is the small disk.
+//! - [`disk`] is the small disk; [`clock`] is the observer's wall clock.
+//! - [`configuration`] is the observer's configuration.
 //! - [`availability`] computes when the observer can be expected to respond.
 
 pub(crate) mod availability;
+pub(crate) mod clock;
+pub(crate) mod configuration;
 pub(crate) mod destination;
 pub(crate) mod disk;
 pub(crate) mod process;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::deployment::availability::Availability;
-use crate::deployment::destination::{Destination, ReadPosition};
+use crate::deployment::configuration::{Durability, configuration};
+use crate::deployment::destination::{Destination, DestinationKind, ReadPosition};
 use crate::deployment::disk::SmallDisk;
 use crate::deployment::process::{Process, free_port};
+use crate::oracle::Oracle;
 use crate::oracle::archive::Archive;
 use crate::oracle::event::SendMode;
-use crate::oracle::{BATCH, Oracle};
+use crate::oracle::foreign::ForeignFiles;
+use crate::oracle::shared::SharedFolder;
 use crate::receiver::{LENIENT, STRICT};
 use crate::sync::lock;
 use crate::tally::Tally;
@@ -51,6 +57,9 @@ pub(crate) struct Deployment {
     pub(crate) destinations: Vec<Destination>,
     pub(crate) small_disk: Option<SmallDisk>,
     observer: tokio::sync::Mutex<Option<Process>>,
+    port: u16,
+    /// Offset of the observer's wall clock in seconds.
+    clock_offset: AtomicI64,
     read_state: Mutex<ReadState>,
     /// Numbers of events that producers have got, by mode.
     sent_events: [AtomicU64; 2],
@@ -60,6 +69,8 @@ pub(crate) struct Deployment {
 /// Positions up to which files were read, and the last total of the metrics.
 pub(crate) struct ReadState {
     pub(crate) archive: Archive,
+    pub(crate) shared: SharedFolder,
+    pub(crate) foreign: ForeignFiles,
     pub(crate) destinations: Vec<ReadPosition>,
     pub(crate) events_total: f64,
 }
@@ -79,31 +90,29 @@ impl Deployment {
             .and_then(|()| std::fs::create_dir_all(&outside))
             .map_err(|e| e.to_string())?;
         let destinations = vec![
-            Destination::start(LENIENT, false, &outside, seed).await?,
-            Destination::start(STRICT, true, &outside, seed).await?,
+            Destination::start(LENIENT, DestinationKind::Lenient, &outside, seed).await?,
+            Destination::start(STRICT, DestinationKind::Strict, &outside, seed).await?,
+            Destination::start("optional", DestinationKind::Optional, &outside, seed).await?,
         ];
         let port = free_port()?;
-        let config = configuration(&dir, port, &destinations, small_disk.is_some());
-        std::fs::write(outside.join("observer.toml"), config).map_err(|error| error.to_string())?;
         let client =
             reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(2)).build();
-        Ok(Self {
+        let this = Self {
             name,
             seed,
+            port,
+            clock_offset: AtomicI64::new(0),
             url: format!("http://127.0.0.1:{port}"),
             client: client.map_err(|error| error.to_string())?,
             availability: Availability::new(),
             tally: Tally::default(),
-            oracle: Mutex::new(Oracle::new(
-                seed,
-                destinations
-                    .iter()
-                    .map(|destination| (destination.name, destination.rejects_poison)),
-            )),
+            oracle: Mutex::new(Oracle::new(seed, &destinations)),
             small_disk,
             observer: tokio::sync::Mutex::default(),
             read_state: Mutex::new(ReadState {
                 archive: Archive::new(&dir.join("events")),
+                shared: SharedFolder::new(&dir.join("shared")),
+                foreign: ForeignFiles::default(),
                 destinations: destinations.iter().map(|_| ReadPosition::default()).collect(),
                 events_total: 0.0,
             }),
@@ -111,7 +120,34 @@ impl Deployment {
             sent_events: Default::default(),
             violation,
             dir,
-        })
+        };
+        this.configure(Durability::default())?;
+        Ok(this)
+    }
+
+    /// Writes the configuration of the next start. No observer may be running.
+    pub(crate) fn configure(&self, durability: Durability) -> Result<(), String> {
+        let config = configuration(&self.dir, self.port, &self.destinations, durability);
+        self.availability.set_durability(durability);
+        std::fs::write(self.outside().join("observer.toml"), config)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Sets the observer's wall clock to this many seconds ahead of that of the system.
+    pub(crate) async fn set_clock(&self, offset: i64) {
+        self.clock_offset.store(offset, Ordering::SeqCst);
+        if let Some(process) = &mut *self.observer.lock().await {
+            process.write_line(&offset.to_string());
+        }
+    }
+
+    fn start_process(&self) -> Result<Process, String> {
+        let outside = self.outside();
+        let offset = self.clock_offset.load(Ordering::SeqCst).to_string();
+        let config = outside.join("observer.toml");
+        let config = config.to_string_lossy();
+        let arguments = ["observe-at", &offset, "--log-format", "json", "--config", &config];
+        Process::start(&arguments, &outside.join("observer.log"))
     }
 
     /// Returns the number of an event that no producer has sent yet.
@@ -155,14 +191,11 @@ impl Deployment {
     /// Starts the observer and waits until it responds. While the disk is full, a failed start is
     /// repeated, as by a supervisor.
     pub(crate) async fn start(&self, after_kill: bool) -> Result<(), String> {
-        let config = self.outside().join("observer.toml");
-        let arguments = ["observe", "--log-format", "json", "--config", &config.to_string_lossy()];
         let begun = Instant::now();
         let mut observer = self.observer.lock().await;
         'again: loop {
             *observer = None;
-            let process =
-                observer.insert(Process::start(&arguments, &self.outside().join("observer.log"))?);
+            let process = observer.insert(self.start_process()?);
             if after_kill {
                 self.availability.started_after_kill();
             }
@@ -209,10 +242,7 @@ impl Deployment {
 
     /// Starts the observer and kills it after this time.
     pub(crate) async fn start_and_kill(&self, after: Duration) -> Result<(), String> {
-        let config = self.outside().join("observer.toml");
-        let arguments = ["observe", "--log-format", "json", "--config", &config.to_string_lossy()];
-        let process = Process::start(&arguments, &self.outside().join("observer.log"))?;
-        *self.observer.lock().await = Some(process);
+        *self.observer.lock().await = Some(self.start_process()?);
         tokio::time::sleep(after).await;
         self.kill(false).await
     }
@@ -263,53 +293,4 @@ impl Deployment {
     pub(crate) fn read_state(&self) -> MutexGuard<'_, ReadState> {
         lock(&self.read_state)
     }
-}
-
-/// Returns the configuration of the observer.
-fn configuration(dir: &Path, port: u16, destinations: &[Destination], is_small: bool) -> String {
-    let (max_size, retain) = if is_small { ("40MiB", "20s") } else { ("1GiB", "60s") };
-    let data = dir.display();
-    let mut text = format!(
-        r#"data_dir = "{data}"
-[server]
-listen = "127.0.0.1:{port}"
-ingest_timeout = "{}ms"
-shutdown_timeout = "{}s"
-[journal]
-segment_size = "1MiB"
-max_size = "{max_size}"
-retain = "{retain}"
-[sinks.archive]
-type = "file"
-path = "{data}/events/archive.jsonl"
-rotate = {{ max_size = "512KiB" }}
-compression = "gzip"
-required = true
-start = "earliest"
-retry = {{ max = "1s" }}
-[sinks.prometheus]
-type = "prometheus"
-required = true
-start = "earliest"
-retry = {{ max = "1s" }}
-"#,
-        INGEST_TIMEOUT.as_millis(),
-        SHUTDOWN_TIMEOUT.as_secs(),
-    );
-    for destination in destinations {
-        text.push_str(&format!(
-            r#"[sinks.{}]
-type = "http"
-url = "http://127.0.0.1:{}/"
-body = "ndjson"
-required = true
-start = "earliest"
-batch = {{ max_events = {BATCH}, linger = "20ms" }}
-retry = {{ initial = "50ms", max = "1s" }}
-timeout = "1s"
-"#,
-            destination.name, destination.port
-        ));
-    }
-    text
 }

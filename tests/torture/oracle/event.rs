@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 /// A strict receiver rejects one of this many events.
 const POISON: u64 = 701;
 
+/// Sources of the events.
+pub(crate) const SOURCES: [&str; 3] = ["bot", "scenario", "autotune"];
+
 /// Event as a producer sends it.
 #[derive(Debug, Clone)]
 pub(crate) struct GeneratedEvent {
@@ -45,7 +48,7 @@ pub(crate) fn event(seed: u64, n: u64) -> GeneratedEvent {
     let mut random = fastrand::Rng::with_seed(seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let kind =
         *random.choice(&["ok", "tests_failed", "gave_up", "timed_out"]).expect("there are kinds");
-    let source = *random.choice(&["bot", "scenario", "autotune"]).expect("there are sources");
+    let source = *random.choice(&SOURCES).expect("there are sources");
     let (uuid, cycle) =
         (Uuid::from_u128(random.u128(..)), format!(r#""cycle_id":"c{n}","sig_hash":"{seed:x}""#));
     // The events cover all sources of an identity. Events in batches have a UUID, since responses
@@ -75,6 +78,14 @@ pub(crate) fn event(seed: u64, n: u64) -> GeneratedEvent {
 pub(crate) struct ObservedEvent {
     pub(crate) seq: u64,
     pub(crate) n: u64,
+}
+
+/// Returns the source of the event in an envelope. No other value contains quotes.
+pub(crate) fn source_of(line: &str) -> Option<&'static str> {
+    let (_, rest) = line.split_once(r#""source":""#)?;
+    SOURCES
+        .into_iter()
+        .find(|source| rest.strip_prefix(source).is_some_and(|rest| rest.starts_with('"')))
 }
 
 /// Parses an envelope and checks that it contains the generated event byte for byte.

@@ -2,18 +2,25 @@
 //!
 //! - [`event`] generates events and recognises them.
 //! - [`archive`] reads the files of the archive.
+//! - [`shared`] checks a folder of two sinks; [`foreign`] are files of other programs.
 //! - [`account`] reads the counts of sinks and the dead letters.
 
 pub(crate) mod account;
 pub(crate) mod archive;
 pub(crate) mod event;
+pub(crate) mod foreign;
+pub(crate) mod shared;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use self::event::ObservedEvent;
+use crate::deployment::destination::Destination;
 
 /// Configured maximum number of events in a delivery.
 pub(crate) const BATCH: u64 = 200;
+/// Number of events that may be late at a receiver: a few, and one of this many.
+const MAX_LATE: u64 = 5;
+const MAX_LATE_SHARE: u64 = 1000;
 /// Minimum number of recent events whose sequence numbers are remembered.
 const REMEMBERED: usize = 500_000;
 
@@ -25,7 +32,11 @@ pub(crate) struct Oracle {
     archived: Bits,
     /// Number of events in the archive, which equals the last sequence number in it.
     head: u64,
+    /// Last sequence number that was read from the archive.
+    archived_up_to: u64,
     numbers: SequenceMap,
+    /// First sequence number whose dead letter is stored.
+    dead_letters_since: u64,
     receivers: HashMap<&'static str, DestinationState>,
 }
 
@@ -33,6 +44,8 @@ pub(crate) struct Oracle {
 #[derive(Debug, Default)]
 struct DestinationState {
     rejects_poison: bool,
+    /// True if events may expire before they are delivered.
+    may_expire: bool,
     last: u64,
     /// Highest sequence number.
     furthest: u64,
@@ -40,8 +53,13 @@ struct DestinationState {
     floor: u64,
     /// Number of starts that may still cause deliveries to go back further than a batch.
     starts: u64,
-    /// Sequence numbers that were not delivered. They must belong to poison events.
+    /// Sequence numbers up to `furthest` that were not delivered. In the end they must belong to
+    /// poison events, or have expired.
     skipped: BTreeSet<u64>,
+    /// Number of events that were delivered after later ones, or again although their position was
+    /// committed.
+    late: u64,
+    accepted: u64,
     repeats: u64,
 }
 
@@ -113,12 +131,11 @@ impl SequenceMap {
 }
 
 impl Oracle {
-    pub(crate) fn new(
-        seed: u64,
-        receivers: impl IntoIterator<Item = (&'static str, bool)>,
-    ) -> Self {
-        let receivers = receivers.into_iter().map(|(name, rejects_poison)| {
-            (name, DestinationState { rejects_poison, ..DestinationState::default() })
+    pub(crate) fn new<'a>(seed: u64, receivers: impl IntoIterator<Item = &'a Destination>) -> Self {
+        let receivers = receivers.into_iter().map(|destination| {
+            let Destination { name, rejects_poison, may_expire, .. } = *destination;
+            let state = DestinationState { rejects_poison, may_expire, ..Default::default() };
+            (name, state)
         });
         Self { seed, receivers: receivers.collect(), ..Self::default() }
     }
@@ -131,6 +148,12 @@ impl Oracle {
     /// Returns the number of events that a receiver has accepted more than once.
     pub(crate) fn repeats(&self, receiver: &str) -> u64 {
         self.receivers[receiver].repeats
+    }
+
+    /// Returns the number of events that a receiver has accepted after later ones, or again after
+    /// their position was committed.
+    pub(crate) fn late(&self, receiver: &str) -> u64 {
+        self.receivers[receiver].late
     }
 
     /// Returns the number of events that a receiver has not accepted.
@@ -164,34 +187,65 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks new lines of the archive: it contains each event once, without a gap. `sent` returns
-    /// whether a producer has sent an event.
+    /// Checks new lines of the archive: it contains each event once, without a gap. After the
+    /// folder of the archive was removed (`after_removal`) and the observer killed, the sink writes
+    /// events again whose file is gone: after those that the present file has, and before new ones.
+    /// `sent` returns whether a producer has sent an event.
     pub(crate) fn archive(
         &mut self,
         lines: &str,
+        after_removal: bool,
         sent: impl Fn(u64) -> bool,
     ) -> Result<(), String> {
         let fail = |error: String| format!("archive: {error}");
+        let (mut may_go_back, mut present) = (after_removal, BTreeSet::new());
         for line in lines.lines() {
             let seen = event::read(self.seed, line).map_err(fail)?;
             let ObservedEvent { seq, n } = seen;
             if !sent(n) {
                 return Err(fail(format!("event {n} (seq {seq}) was never sent")));
             }
-            if seq != self.head + 1 {
-                return Err(fail(format!("event {n} with seq {seq} follows seq {}", self.head)));
+            if after_removal && seq == self.head + 1 {
+                self.skip_present(&present);
             }
-            if !self.archived.set(n) {
+            let next = self.archived_up_to + 1;
+            if seq < next && may_go_back {
+                may_go_back = false;
+            } else if seq != next {
+                return Err(fail(format!("event {n} with seq {seq} follows seq {}", next - 1)));
+            }
+            let is_repeated = after_removal && !present.insert(seq);
+            if is_repeated || self.archived.set(n) == (seq <= self.head) {
                 return Err(fail(format!("event {n} is duplicated with seq {seq}")));
             }
             self.numbers.record(seen).map_err(fail)?;
-            self.head = seq;
+            self.archived_up_to = seq;
+            self.head = self.head.max(seq);
         }
+        self.skip_present(&present);
         Ok(())
     }
 
-    /// Checks new lines of a receiver: events are in order, and repetitions go back no further than
-    /// the guarantees allow. Returns the number of lines.
+    /// Goes on at the end of the archive if the present folder has all events from here to there.
+    fn skip_present(&mut self, present: &BTreeSet<u64>) {
+        if (self.archived_up_to + 1..=self.head).all(|seq| present.contains(&seq)) {
+            self.archived_up_to = self.head;
+        }
+    }
+
+    /// Checks a line of a further archive. Returns its sequence number.
+    pub(crate) fn copied(&self, line: &str) -> Result<u64, String> {
+        let ObservedEvent { seq, n } = event::read(self.seed, line)?;
+        match self.numbers.get(seq) {
+            Some(archived) if archived != n => {
+                Err(format!("seq {seq} is event {n} here but event {archived} elsewhere"))
+            }
+            _ => Ok(seq),
+        }
+    }
+
+    /// Checks new lines of a receiver: events are in order with few exceptions, and repetitions go
+    /// back no further than the guarantees allow. Returns the number of lines.
     pub(crate) fn receive(
         &mut self,
         name: &str,
@@ -229,6 +283,10 @@ impl Oracle {
                 "event {n} ({id}) and {more} more were acknowledged but are not in the archive"
             ));
         }
+        if self.archived_up_to < self.head {
+            let (last, head) = (self.archived_up_to, self.head);
+            return Err(format!("the archive ends with seq {last} instead of {head}"));
+        }
         for (name, received) in &self.receivers {
             if received.furthest + 1 < self.head
                 || (received.furthest < self.head && !received.rejects_poison)
@@ -239,9 +297,9 @@ impl Oracle {
                     self.head
                 ));
             }
-            for seq in &received.skipped {
+            for seq in received.skipped.iter().filter(|_| !received.may_expire) {
                 let n = self.numbers.get(*seq);
-                if n.is_some_and(|n| !event::is_poison(n)) {
+                if n.is_some_and(|n| !received.rejects_poison || !event::is_poison(n)) {
                     return Err(format!(
                         "{name} did not receive seq {seq}, which is event {n:?} and not poison"
                     ));
@@ -252,42 +310,42 @@ impl Oracle {
         Ok(())
     }
 
-    /// Returns the sequence numbers of the events that a receiver has rejected.
-    pub(crate) fn rejected(&self, receiver: &str) -> &BTreeSet<u64> {
-        &self.receivers[receiver].skipped
+    /// Returns the sequence numbers of the events that a receiver has rejected and whose dead
+    /// letters were not removed.
+    pub(crate) fn rejected(&self, receiver: &str) -> BTreeSet<u64> {
+        let received = &self.receivers[receiver];
+        if received.rejects_poison {
+            received.skipped.range(self.dead_letters_since..).copied().collect()
+        } else {
+            BTreeSet::new()
+        }
+    }
+
+    /// Records that the dead letters of all events so far were removed.
+    pub(crate) fn forget_dead_letters(&mut self) {
+        self.dead_letters_since = self.head + 1;
     }
 }
 
 impl DestinationState {
-    /// Checks one accepted event.
+    /// Checks one accepted event. An event that fails repeatedly on its own is delivered after later
+    /// ones, and the position passes it.
     fn accept(&mut self, ObservedEvent { seq, n }: ObservedEvent) -> Result<(), String> {
         if self.rejects_poison && event::is_poison(n) {
             return Err(format!("event {n} (seq {seq}) was accepted although it is poison"));
         }
+        self.accepted += 1;
         if seq > self.furthest {
-            // Skipped events must be poison. That is checked once the archive has them.
-            let skipped = self.furthest + 1..seq;
-            if !self.rejects_poison && !skipped.is_empty() {
-                return Err(format!(
-                    "event {n} with seq {seq} was delivered too early, after seq {}",
-                    self.furthest
-                ));
-            }
-            self.skipped.extend(skipped);
+            self.skipped.extend(self.furthest + 1..seq);
             self.furthest = seq;
+        } else if self.skipped.remove(&seq) {
+            return self.accept_late(n, format!("seq {seq} came after seq {}", self.furthest));
         } else {
             self.repeats += 1;
-            if self.skipped.contains(&seq) {
-                return Err(format!(
-                    "event {n} with seq {seq} was delivered too late, after seq {}",
-                    self.furthest
-                ));
-            }
             if seq <= self.floor {
                 let floor = self.floor;
-                return Err(format!(
-                    "event {n} with seq {seq} was repeated after the committed position {floor}"
-                ));
+                let what = format!("seq {seq} was repeated after the committed position {floor}");
+                return self.accept_late(n, what);
             }
             // A strict receiver gets parts of batches, and may have accepted later parts before.
             if !self.rejects_poison && seq + BATCH <= self.last {
@@ -301,6 +359,14 @@ impl DestinationState {
             }
         }
         self.last = seq;
+        Ok(())
+    }
+
+    fn accept_late(&mut self, n: u64, what: String) -> Result<(), String> {
+        self.late += 1;
+        if self.late > MAX_LATE + self.accepted / MAX_LATE_SHARE {
+            return Err(format!("event {n} is late: {what}, as {} events before", self.late - 1));
+        }
         Ok(())
     }
 }
