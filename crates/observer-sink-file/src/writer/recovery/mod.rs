@@ -151,6 +151,8 @@ fn read(
     let (mut file, _) = OpenFile::append_to(path)?;
     if found > 0 {
         file.mark_unsynced();
+        // The clock may have been set back when the sink wrote them.
+        newest = newest.max(ledger.clock().map_or(i64::MIN, |clock| clock.time()));
     }
     file.sync(disk)?;
     file.newest = entry.newest.max(newest);

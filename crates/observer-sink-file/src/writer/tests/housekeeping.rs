@@ -266,7 +266,7 @@ fn events_received_while_the_clock_was_set_back_between_flushes_are_not_old() {
         let mut writer = fixture.open();
         writer.write(&batch(1..=2));
         writer.flush_now();
-        writer.write(&one(3, "bot", 0));
+        writer.write(&one(3, "bot", TEN - 2 * DAY));
         if crashes {
             drop(writer);
             writer = fixture.open();
