@@ -72,9 +72,7 @@ impl Reader {
             }
             let (segment, last) = match self.locate(head) {
                 Location::Segment(segment, last) => (segment, last),
-                Location::Before(first_seq) => {
-                    return Ok(Some(self.gap(first_seq - 1, GapReason::Expired)));
-                }
+                Location::Before(first_seq) => return self.before(first_seq),
                 Location::Missing => return Ok(Some(self.gap(head, GapReason::Corrupt))),
             };
             let cursor = match &mut self.open {
@@ -146,6 +144,16 @@ impl Reader {
             None => segments
                 .front()
                 .map_or(Location::Missing, |oldest| Location::Before(oldest.name.first_seq)),
+        }
+    }
+
+    /// Advances towards the oldest segment, which begins with `first_seq`. Records before it have
+    /// expired, or are in a file that was set aside.
+    fn before(&mut self, first_seq: u64) -> io::Result<Option<Chunk>> {
+        match self.state.quarantined.filter(|quarantined| *quarantined < first_seq) {
+            Some(quarantined) if quarantined <= self.next => self.corrupt(first_seq - 1),
+            Some(quarantined) => Ok(Some(self.gap(quarantined - 1, GapReason::Expired))),
+            None => Ok(Some(self.gap(first_seq - 1, GapReason::Expired))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -33,10 +33,26 @@ pub(crate) struct JournalState {
     folder: Mutex<Folder>,
     /// Held while the file of positions is replaced, which happens as a whole.
     storing: Mutex<Reserve>,
+    /// First record of the newest file before the oldest segment that was set aside as unreadable.
+    pub(crate) quarantined: Option<u64>,
     removed_keys: Mutex<RemovedKeys>,
     /// Error of the last commit; `None` if it succeeded.
     failure: Mutex<Option<AppendError>>,
     pub(crate) syncs: Durations,
+}
+
+/// Returns the first record of the newest file that was set aside and that lies before the oldest
+/// segment. A name that can't be listed only changes the reason that readers report.
+fn quarantined_before(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    segments: &VecDeque<Segment>,
+) -> Option<u64> {
+    let oldest = segments.front()?.name.first_seq;
+    let names = fs.list(dir).unwrap_or_default();
+    let first_seq =
+        |name: &String| Some(SegmentName::parse(name.split_once(".corrupt")?.0)?.first_seq);
+    names.iter().filter_map(first_seq).filter(|first_seq| *first_seq < oldest).max()
 }
 
 impl JournalState {
@@ -50,6 +66,7 @@ impl JournalState {
     ) -> Self {
         // An identity that can't be read counts as another one, which is found at the next commit.
         let id = fs.id(&options.dir).ok().flatten();
+        let quarantined = quarantined_before(&*fs, &options.dir, &segments);
         Self {
             folder: Mutex::new(Folder { id, lock: None }),
             dir: options.dir.clone(),
@@ -60,6 +77,7 @@ impl JournalState {
             segments: Mutex::new(segments),
             readers: Mutex::new(readers),
             storing: Mutex::default(),
+            quarantined,
             removed_keys: Mutex::new(removed_keys),
             failure: Mutex::default(),
             syncs: Durations::default(),

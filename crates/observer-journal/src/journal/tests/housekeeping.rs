@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use super::{flip, segments, small, snapshot, truncate_by};
 use crate::fs::{Fault, Faulty, FileSystem, Memory, OpenMode};
 use crate::testing::{
-    self, Switched, append, append_of, fill, numbers, open, options, recent_keys, record,
+    self, Switched, append, append_of, fill, numbers, open, options, read, recent_keys, record,
 };
 use crate::{Chunk, Durability, GapReason, Hold, Runner};
 
@@ -122,6 +122,30 @@ fn reader_finds_an_expired_gap_while_a_segment_is_being_removed() {
         drop(unblock);
     });
     assert_eq!(journal.status().segments, 1);
+}
+
+#[test]
+fn records_of_a_file_that_was_set_aside_are_corrupt_and_not_expired() {
+    let memory = Memory::default();
+    let (journal, _) = open(small(memory.clone()));
+    fill(&journal, 1..=200);
+    drop(journal);
+    let names = segments(&memory);
+    // The oldest segment is gone, and nothing of the second one is readable.
+    let first = |at: usize| names[at].split('-').next().unwrap().parse::<u64>().unwrap();
+    memory.remove(&Path::new("j").join(&names[0])).unwrap();
+    let file = memory.open(&Path::new("j").join(&names[1]), OpenMode::Write).unwrap();
+    file.write_at(&vec![b'?'; file.size().unwrap() as usize], 0).unwrap();
+    let gap = |first_seq, end: u64, reason| Chunk::Gap { first_seq, last_seq: end - 1, reason };
+    let expected =
+        [gap(1, first(1), GapReason::Expired), gap(first(1), first(2), GapReason::Corrupt)];
+    // The second start finds the file under its new name.
+    for quarantined in [1, 0] {
+        let (journal, recovery) = open(small(memory.clone()));
+        assert_eq!(recovery.quarantined.len(), quarantined);
+        assert_eq!(read(&journal, 0).1, expected);
+        assert_eq!(read(&journal, first(1)).1[0], gap(first(1) + 1, first(2), GapReason::Corrupt));
+    }
 }
 
 #[test]
