@@ -37,7 +37,18 @@ fn other_form(text: &str, value: &str) -> Option<Timestamp> {
         return Some(time);
     }
     let text = text.trim();
+    let cut = cut_to_nanoseconds(text);
+    let text = cut.as_deref().unwrap_or(text);
     text.parse().ok().or_else(|| without_offset(text))
+}
+
+/// Cuts a fraction of a second to nine digits, which RFC 3339 does not limit. Returns `None` if it
+/// has no more of them.
+fn cut_to_nanoseconds(text: &str) -> Option<String> {
+    let start = text.find(['.', ','])? + 1;
+    let fraction = &text[start..];
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    (digits > 9).then(|| format!("{}{}", &text[..start + 9], &fraction[digits..]))
 }
 
 /// Parses a date and time without an offset.
@@ -95,6 +106,22 @@ fn unix_time(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fraction_of_a_second_has_any_number_of_digits() {
+        let expected: Timestamp = "2026-01-20T12:00:00.123456789Z".parse().unwrap();
+        for text in [
+            "2026-01-20T12:00:00.123456789Z",
+            "2026-01-20T12:00:00.1234567899Z",
+            "2026-01-20T13:00:00,123456789012345678901234567890+01:00",
+            "2026-01-20 12:00:00.12345678999",
+        ] {
+            assert_eq!(timestamp(&format!("\"{text}\"")), Some(expected), "{text}");
+        }
+        for text in ["2026-01-20T12:00:00.1234567890x", "1.1234567890.1", ".12345678901", "é.5"] {
+            assert_eq!(timestamp(&format!("\"{text}\"")), None, "{text}");
+        }
+    }
 
     #[test]
     fn range_ends_with_the_year_2262() {
