@@ -127,10 +127,10 @@ fn repair_segment(
     let damaged =
         |kind| damage.iter().find(|damage| damage.kind == kind).map(|damage| damage.bytes.clone());
     let rewritten = damaged(DamageKind::Footer).zip(footer);
-    // Opening would remove these bytes, too, without a copy. A valid trailer is kept, since it
-    // contains the number of records.
-    let tail = damaged(DamageKind::Tail)
-        .or_else(|| damaged(DamageKind::Footer).filter(|_| next.is_none() && !has_trailer));
+    // Opening would remove these bytes of the last segment, too, without a copy. A valid trailer is
+    // kept, since it contains the number of records.
+    let tail =
+        damaged(DamageKind::Tail).or_else(|| damaged(DamageKind::Footer).filter(|_| !has_trailer));
     let (bytes, footer) = match (rewritten, tail) {
         (Some((bytes, footer)), _) => (bytes, Some(footer)),
         (None, Some(bytes)) => (bytes, None),

@@ -230,6 +230,25 @@ fn repair_rewrites_a_footer_only_if_every_record_is_readable() {
 }
 
 #[test]
+fn repair_removes_a_footer_that_is_unreadable_and_cannot_be_rewritten() {
+    let memory = journal();
+    let name = &names(&memory)[0];
+    let size = memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap();
+    write(&memory, name, b"?", 88 + 73 + 40);
+    write(&memory, name, &[b'?'; TRAILER_SIZE], size - TRAILER_SIZE as u64);
+    let offline = offline(&memory);
+    let kinds =
+        || offline.inspect().unwrap().damage.iter().map(|damage| damage.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(), [DamageKind::Blocks, DamageKind::Footer]);
+    let repair = offline.repair().unwrap();
+    assert_eq!(repair.actions.len(), 1);
+    assert_eq!(repair.actions[0].bytes.end, size);
+    assert!(repair.actions[0].kept_in.is_some());
+    assert_eq!(kinds(), [DamageKind::Blocks]);
+    assert_eq!(offline.repair().unwrap().actions, []);
+}
+
+#[test]
 fn bytes_after_the_last_block_are_a_footer_if_one_is_expected_there() {
     let size = |memory: &Memory, name: &str| {
         memory.open(&Path::new("j").join(name), OpenMode::Read).unwrap().size().unwrap()
