@@ -122,8 +122,8 @@ impl PipelineBuilder {
     }
 }
 
-/// Checks that no later version of the program wrote a file in the folder of a journal, which may be
-/// missing or open. Changes nothing.
+/// Checks that no later version of the program wrote a file in the folder of a journal, which may
+/// be missing or open. Changes nothing.
 ///
 /// # Errors
 /// If a later version wrote a file.
