@@ -112,7 +112,11 @@ async fn retried_batch_has_a_span_per_attempt_and_its_log_entry() {
     let (dir, collector, hook) = (
         tempfile::tempdir().unwrap(),
         HttpReceiver::start(),
-        HttpReceiver::scripted([Reply::status(503), Reply::status(503)]),
+        HttpReceiver::scripted([
+            // A shorter pause is not logged.
+            Reply::status(503).with_header("retry-after", "3600"),
+            Reply::status(503),
+        ]),
     );
     let sink = format!(
         "[sinks.hook]\ntype = 'http'\nurl = '{}'\ncheck = 'off'\nretry = {{ initial = '1ms' }}\n",
@@ -122,6 +126,10 @@ async fn retried_batch_has_a_span_per_attempt_and_its_log_entry() {
     let mut observer =
         Observer::start_with(dir.path(), &format!("{telemetry}{sink}"), &[], &WITHOUT_DELAY);
     observer.post(event(1)).await;
+    let message = "the sink is unavailable; retrying";
+    let shown = observer.wait_for_log(message);
+    let (code, output) = observer.run(&["sinks", "retry", "hook"]);
+    assert_eq!(code, Some(0), "{output}");
     let batch = wait_for_span(&collector, "batch hook").await;
     let all = spans(&collector);
     let mut attempts: Vec<_> = all
@@ -145,7 +153,6 @@ async fn retried_batch_has_a_span_per_attempt_and_its_log_entry() {
     assert_eq!((error.code(), fine.code()), (StatusCode::Error, StatusCode::Unset));
     assert!(error.message.contains("503"), "{error:?}");
 
-    let message = "the sink is unavailable; retrying";
     let find = || logs(&collector).into_iter().find(|record| text(record.body.as_ref()) == message);
     wait_until("the log entry is exported", async || find().is_some()).await;
     let record = find().unwrap();
@@ -157,7 +164,6 @@ async fn retried_batch_has_a_span_per_attempt_and_its_log_entry() {
             .iter()
             .all(|request| request.header("content-encoding") == Some("gzip"))
     );
-    let shown = observer.wait_for_log(message);
     let mut keys: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     assert_eq!(

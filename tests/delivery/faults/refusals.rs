@@ -1,10 +1,13 @@
 //! Events that a destination refuses while it accepts others.
 
+use observer_testing::http::{HttpReceiver, Reply};
+use serde_json::Value;
 use tonic::Code;
 
 use super::Response::{Grpc, OtlpHttp, Webhook};
 use super::{
-    RETRY, Response, Row, config_of, dead_letters, good, poison, post, sink, sinks, wait_for_sinks,
+    RETRY, Response, Row, SERVER, config_of, dead_letters, good, poison, post, sink, sinks,
+    wait_for_sinks,
 };
 use crate::support::{Observer, wait_until};
 
@@ -133,9 +136,51 @@ async fn long_run_of_bad_events_holds_no_sink_for_good() {
     for (row, response) in rows.iter().zip(responses) {
         assert_eq!(row.accepted(), [0, BAD + 1], "{response:?}");
         let found = dead_letters(&observer, &row.name).await;
-        let is_poison = |found: &serde_json::Value| {
-            found["envelope"]["event"]["extra"]["text"] == super::POISON
-        };
+        let is_poison =
+            |found: &Value| found["envelope"]["event"]["extra"]["text"] == super::POISON;
         assert!(found.len() == BAD && found.iter().all(is_poison), "{response:?}");
     }
+}
+
+#[tokio::test]
+async fn destination_that_refuses_most_events_parks_no_sink() {
+    const EVENTS: usize = 300;
+    // Seven of ten events are bad, up to 21 of them in a row.
+    let is_bad = |number: usize| number % 30 > 8;
+    let receiver = HttpReceiver::start();
+    receiver.set_default_reply(Reply::choose(|request| {
+        Reply::status(if request.text().contains(super::POISON) { 403 } else { 200 })
+    }));
+    let config = format!(
+        "{SERVER}[sinks.hook]\ntype = \"http\"\nbody = \"envelope\"\nurl = \"{}\"\n\
+         start = \"earliest\"\n{}\n",
+        receiver.url("/hook"),
+        with_linger()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), &config);
+    // The destination is known to refuse events and to accept others.
+    post(&observer, good(0) + &poison(1) + &good(2)).await;
+    wait_for_sinks(&observer, "two are accepted", |sink| sink["delivered"] == 2).await;
+    let event = |number: usize| if is_bad(number) { poison(number) } else { good(number) };
+    post(&observer, (3..EVENTS).map(event).collect()).await;
+    let bad = (3..EVENTS).filter(|number| is_bad(*number)).count() + 1;
+    let mut next = EVENTS;
+    wait_until("all bad events are dead letters", async || {
+        let metrics = observer.get("/metrics").await.text;
+        assert!(metrics.contains("observer_sink_parked{sink=\"hook\"} 0"), "{metrics}");
+        post(&observer, good(next)).await;
+        next += 1;
+        sink(&observer, "hook").await["dead"] == bad
+    })
+    .await;
+    observer.wait_until_caught_up().await;
+    assert_eq!(sink(&observer, "hook").await["delivered"], next - bad);
+    let entries = observer.kill().into_iter().map(|line| serde_json::from_str(&line).unwrap());
+    let of_sink = entries.filter(|entry: &Value| entry["sink"] == "hook");
+    let messages: Vec<_> =
+        of_sink.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect();
+    let count = |text: &str| messages.iter().filter(|message| message.contains(text)).count();
+    assert_eq!(count("the destination refuses many events and accepts others"), 1, "{messages:?}");
+    assert_eq!(count("parked") + count("unavailable") + count("again"), 0, "{messages:?}");
 }

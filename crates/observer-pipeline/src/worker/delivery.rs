@@ -19,6 +19,7 @@ use crate::worker::backoff::Backoff;
 use crate::worker::outage::{Outage, REPEAT_AFTER};
 use crate::worker::phase::{Ended, Phase, phase_reached};
 use crate::worker::progress::Progress;
+use crate::worker::refusals::Refusals;
 use crate::worker::resolution::evidence::Class;
 
 /// Time for which a diversion waits for the attempt in flight.
@@ -36,6 +37,7 @@ pub(crate) struct Delivery {
     /// Intervals of the checks of a parked sink.
     check_backoff: Backoff,
     outage: Outage,
+    refusals: Refusals,
     /// Time of the last log line about dead letters, and the number of those since then.
     dead_logged_at: Option<Instant>,
     dead_unlogged: usize,
@@ -86,6 +88,7 @@ impl Delivery {
             backoff: Backoff::new(limits.retry, random.fork()),
             check_backoff: Backoff::new(check, random.fork()),
             outage: Outage::default(),
+            refusals: Refusals::default(),
             dead_logged_at: None,
             dead_unlogged: 0,
             crowded_logged_at: None,
@@ -212,13 +215,24 @@ impl Delivery {
         if is_failure {
             self.progress.lock().retried += 1;
         }
+        let now = Instant::now();
+        if matches!(attempt, Attempt::Refused { .. }) {
+            self.refusals.refuse(now);
+        }
         if accepted > 0 {
             let mut progress = self.progress.lock();
             progress.delivered_bytes += bytes;
             progress.last_success = Some(Timestamp::now());
             drop(progress);
+            self.refusals.accept(&self.name, accepted, now);
             self.mark_running();
         }
+    }
+
+    /// Reports that the destination has refused many events in a row and accepted others before.
+    pub(crate) fn report_refusals(&mut self, reason: &str) {
+        let undecided = self.progress.lock().undecided();
+        self.refusals.report(&self.name, reason, undecided, Instant::now());
     }
 
     /// Reports the sink as running, after it accepted an event, and resets both back-offs.

@@ -50,6 +50,7 @@ mod flush;
 mod outage;
 pub(crate) mod phase;
 pub(crate) mod progress;
+mod refusals;
 pub(crate) mod resolution;
 mod resume;
 pub(crate) mod step;
@@ -177,7 +178,9 @@ impl Worker {
 
     /// Performs one action of the live stream, one attempt of the replay, and one command.
     async fn run_once(&mut self) -> Result<(), Ended> {
-        if self.streams.live.resolution.is_idle()
+        let resolution = &self.streams.live.resolution;
+        if resolution.is_idle()
+            && !resolution.is_due(Instant::now())
             && matches!(self.streams.live.reader.peek().await, Ok(Some(_)))
         {
             self.linger().await?;

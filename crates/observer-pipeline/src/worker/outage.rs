@@ -6,22 +6,18 @@ use tokio::time::Instant;
 
 /// Interval at which an outage that lasts is logged again.
 pub(crate) const REPEAT_AFTER: Duration = Duration::from_secs(300);
-/// Number of pauses in a row from which on the log reports an outage.
-const REPORT_AFTER: u64 = 2;
-/// Pause after a failure from which on the log reports even a single one.
-const LONG_PAUSE: Duration = Duration::from_secs(5);
+/// Duration of an outage from which on the log reports it, with the pause after the last failure.
+const REPORT_AFTER: Duration = Duration::from_secs(5);
 
 /// Failures of a sink since it last accepted an event.
 ///
-/// There is one line when an outage begins, one every few minutes, and one when it ends. A single
-/// failure has none, unless the destination demands a long pause. Neither have failures without a
-/// pause, by which an event at fault is isolated.
+/// There is one line once an outage lasts, one every few minutes, and one when it ends. A failure
+/// that is over within seconds has none, and neither have failures without a pause, by which an
+/// event at fault is isolated.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     since: Option<Instant>,
     failures: u64,
-    /// Failures with a pause after them.
-    pauses: u64,
     logged_at: Option<Instant>,
     is_parked: bool,
 }
@@ -39,10 +35,9 @@ impl Outage {
     ) {
         let since = *self.since.get_or_insert(now);
         self.failures += 1;
-        self.pauses += u64::from(pause.is_some());
-        let is_long = pause.is_some_and(|pause| pause >= LONG_PAUSE);
+        let lasts = pause.is_some_and(|pause| now + pause - since >= REPORT_AFTER);
         match self.logged_at {
-            None if self.pauses >= REPORT_AFTER || is_long => {
+            None if lasts => {
                 tracing::warn!(sink, reason, "the sink is unavailable; retrying");
                 self.logged_at = Some(now);
             }

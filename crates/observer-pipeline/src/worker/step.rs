@@ -13,6 +13,7 @@ use crate::lock::lock;
 use crate::worker::Worker;
 use crate::worker::attempt::Attempt;
 use crate::worker::phase::Ended;
+use crate::worker::resolution::evidence::Class;
 use crate::worker::resolution::{Action, AsideEvent, DeadEvent, Delivery, Fate, Resolved};
 use crate::worker::stream::StreamKind;
 
@@ -57,6 +58,7 @@ impl Worker {
             Action::BackOff { retry_after, reason } => {
                 return self.after_failure(kind, retry_after, reason, false).await;
             }
+            Action::SlowDown { reason } => return self.slow_down(kind, reason).await,
             Action::Crowded { until, reason } => {
                 return self.wait_for_room(until, &reason).await;
             }
@@ -86,6 +88,15 @@ impl Worker {
         Ok(Flow::Continue)
     }
 
+    /// Waits since many events in a row were refused, or postpones the replay.
+    async fn slow_down(&mut self, kind: StreamKind, reason: String) -> Result<Flow, Ended> {
+        if kind == StreamKind::Replay {
+            self.postpone_replay(None, &reason);
+            return Ok(Flow::Postponed);
+        }
+        self.ease(&reason).await
+    }
+
     /// Delivers events once.
     async fn attempt(
         &mut self,
@@ -107,15 +118,27 @@ impl Worker {
         if let (Attempt::Blocked { reason }, StreamKind::Replay) = (&attempt, kind) {
             self.streams.live.resolution.blocked(reason.clone(), now);
         }
-        let resolution = &mut self.streams.get_mut(kind).resolution;
-        resolution.on(attempt, now);
-        let holds = resolution.is_in_spell() && resolution.held() > 0;
-        if let (true, StreamKind::Live, Some(reason)) = (holds, kind, reason) {
+        let is_denied = matches!(attempt, Attempt::Refused { class: Class::Denied, .. });
+        self.streams.get_mut(kind).resolution.on(attempt, now);
+        if let (StreamKind::Live, Some(reason)) = (kind, reason) {
             let batch = self.last_batch.clone();
-            batch.in_scope(|| self.delivery.mark_retrying(&reason, pause));
+            batch.in_scope(|| self.report_hold(&reason, pause, is_denied));
         }
         self.apply(kind);
         Ok(())
+    }
+
+    /// Reports a refusal if it holds the live stream.
+    fn report_hold(&mut self, reason: &str, pause: Option<Duration>, is_denied: bool) {
+        let resolution = &self.streams.live.resolution;
+        if !resolution.is_in_spell() || resolution.held() == 0 {
+            return;
+        }
+        if !is_denied || !resolution.is_mixed(Instant::now()) {
+            self.delivery.mark_retrying(reason, pause);
+        } else if resolution.refuses_many() {
+            self.delivery.report_refusals(reason);
+        }
     }
 
     /// Counts what a stream has resolved.

@@ -64,6 +64,17 @@ impl Worker {
         self.wait_until(Instant::now() + pause, reason).await.map(|_| ())
     }
 
+    /// Waits for the back-off, since many events in a row were refused.
+    pub(super) async fn ease(&mut self, reason: &str) -> Result<Flow, Ended> {
+        let pause = self.delivery.pause(None);
+        self.delivery.mark_retrying(reason, None);
+        if *self.phase.borrow() >= Phase::Draining {
+            return Err(Ended);
+        }
+        self.wait_until(Instant::now() + pause, reason).await?;
+        Ok(Flow::Continue)
+    }
+
     /// Waits until an undecided event is due, since too many events are undecided.
     pub(super) async fn wait_for_room(
         &mut self,

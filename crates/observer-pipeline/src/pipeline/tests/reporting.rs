@@ -263,6 +263,77 @@ async fn retrying_sink_reports_the_first_time_and_the_last_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn short_failures_among_acceptances_have_no_log_line() {
+    let mut calls = 0;
+    let sink = Scripted::new().responds(move |_| {
+        calls += 1;
+        // Three of four attempts fail.
+        Some(if calls % 4 > 0 {
+            Err(SinkError::transient("503 Service Unavailable"))
+        } else {
+            Ok(Receipt::accepted())
+        })
+    });
+    capture_log();
+    let pipeline = over(&Memory::default()).sink(sink.spec("sink")).start().await.unwrap();
+    for number in 1..=50 {
+        ingest(&pipeline, number..=number).await;
+        sink.until_accepted(usize::try_from(number).unwrap()).await;
+    }
+    assert_eq!(sink_status(&pipeline, "sink").retried, 150);
+    assert_eq!((lines_with("WARN"), lines_with("the sink accepts events again")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sink_whose_destination_refuses_most_events_is_not_parked_and_has_few_log_lines() {
+    let memory = Memory::default();
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let is_bad = |seq: u64| fastrand::Rng::with_seed(seq).u64(..100) < 70;
+    let sink = Scripted::new().responds({
+        let is_mended = is_mended.clone();
+        move |batch| {
+            let is_refused = !is_mended.load(Ordering::SeqCst)
+                && batch.events().iter().any(|envelope| envelope.seq > 2 && is_bad(envelope.seq));
+            Some(if is_refused {
+                Err(SinkError::denied("403 Forbidden"))
+            } else {
+                Ok(Receipt::accepted())
+            })
+        }
+    });
+    capture_log();
+    let pipeline = over(&memory).sink(sink.spec("sink")).start().await.unwrap();
+    let mut number = 0;
+    let mut second = async |count: u64| {
+        ingest(&pipeline, number + 1..=number + count).await;
+        number += count;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let status = sink_status(&pipeline, "sink");
+        assert!(!matches!(status.state, SinkState::Parked(_)), "{status:?}");
+        status
+    };
+    second(2).await;
+    for _ in 0..1_500 {
+        let status = second(5).await;
+        // The undecided events of the last minute, of which seven in ten are bad.
+        assert!(status.pending <= 260, "{} are pending", status.pending);
+        assert_eq!(status.state, SinkState::Running);
+    }
+    is_mended.store(true, Ordering::SeqCst);
+    for _ in 0..700 {
+        second(1).await;
+    }
+    let status = sink_status(&pipeline, "sink");
+    assert_eq!(status.pending, 0);
+    assert!(status.account.dead > 4_500, "{}", status.account.dead);
+    let begins = lines_with("the destination refuses many events and accepts others");
+    let goes_on = lines_with("the destination still refuses many events and accepts others");
+    let ends = lines_with("the destination refuses no more events");
+    assert_eq!((begins, goes_on, ends), (1, 4, 1));
+    assert_eq!(lines_with("accepts events again") + lines_with("parked"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn parked_sink_stays_parked_until_it_accepts_an_event() {
     let sink = Scripted::new().responds({
         let mut calls = 0;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::evidence::Class;
 use super::part::{Part, Place, Refusal};
 use super::spell::Turn;
-use super::{Amount, Fate, Item, Mode, PARK_AFTER, Resolution, Resolved};
+use super::{Amount, Fate, Item, Mode, PARK_AFTER, PARK_IF_MIXED, Resolution, Resolved};
 
 impl<E: Item> Resolution<E> {
     /// Adds an acceptance of an event of another stream to the same sink.
@@ -94,13 +94,13 @@ impl<E: Item> Resolution<E> {
                 self.mode = Mode::Normal;
                 self.is_store_failing = false;
             }
-            self.release(probe);
+            self.release(probe, now);
         }
     }
 
     /// Returns the held events to the front of the queue. If the oldest of them was accepted, the
     /// destination was at fault, and the others are delivered together; else one by one.
-    pub(super) fn release(&mut self, probe: Option<Turn>) {
+    pub(super) fn release(&mut self, probe: Option<Turn>, now: Instant) {
         let held: Vec<_> = self
             .suspects
             .values_mut()
@@ -111,7 +111,8 @@ impl<E: Item> Resolution<E> {
             })
             .collect();
         self.held = Amount::default();
-        let is_single = probe != Some(Turn::Oldest) && held.len() <= PARK_AFTER;
+        let most = if self.suspects_events(now) { PARK_IF_MIXED } else { PARK_AFTER };
+        let is_single = probe != Some(Turn::Oldest) && held.len() <= most;
         let size = if is_single { 1 } else { self.policy.max_delivery };
         for group in held.chunks(size).rev() {
             let attempts = group.iter().map(|(_, attempts, _)| *attempts).max().unwrap_or(0);

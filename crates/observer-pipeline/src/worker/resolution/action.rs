@@ -50,6 +50,9 @@ pub(crate) enum Action<E> {
     SetAside(Vec<AsideEvent<E>>),
     /// Wait for the back-off.
     BackOff { retry_after: Option<Duration>, reason: String },
+    /// Wait for the back-off, since many events in a row were refused. The destination accepted
+    /// others a short time ago.
+    SlowDown { reason: String },
     /// Wait until this time, since too many events are undecided and none of them is due.
     Crowded { until: Instant, reason: String },
     /// Park the sink until its check succeeds, and call [`Resolution::woken`].

@@ -31,6 +31,11 @@ impl<E: Item> Resolution<E> {
                 self.is_store_failing = false;
                 return Action::BackOff { retry_after, reason };
             }
+            Mode::Slow { reason } => {
+                let reason = reason.clone();
+                self.mode = Mode::Normal;
+                return Action::SlowDown { reason };
+            }
         }
         if self.policy.may_set_aside {
             if self.is_stuck() && self.spell.is_none() {
@@ -57,7 +62,7 @@ impl<E: Item> Resolution<E> {
     pub(crate) fn exhausted(&mut self, now: Instant) -> Action<E> {
         if let Some(spell) = &mut self.spell
             && self.held.count > 0
-            && (spell.waits || spell.is_parked)
+            && (spell.waits || spell.is_paced)
         {
             // There is no event that was not tried, so others take turns with the oldest.
             let is_turn = spell.turn == Turn::Untried;
@@ -78,13 +83,16 @@ impl<E: Item> Resolution<E> {
         }
     }
 
-    /// Continues a spell with its oldest event, if the sink is parked after the next check.
+    /// Continues a spell with its oldest event: after the next check if the sink is parked, and
+    /// after a pause if it is slowed down.
     fn continue_with_oldest(&mut self, now: Instant) -> Action<E> {
         if let Some(spell) = &mut self.spell {
             spell.turn = Turn::Oldest;
+            let reason = spell.reason.clone();
             if spell.is_parked {
-                let reason = spell.reason.clone();
                 self.park(reason);
+            } else if spell.is_paced && !spell.waits {
+                self.mode = Mode::Slow { reason };
             }
         }
         self.next(now)
@@ -231,7 +239,14 @@ impl<E: Item> Resolution<E> {
         }
         let is_single = self.is_stuck() || self.spell.as_ref().is_some_and(|spell| spell.is_parked);
         let part = if is_single { self.take_untried() } else { self.queue.pop_front() };
-        part.or_else(|| self.due(now).map(|seq| self.single(seq)))
+        // New events take turns with the ones that are due.
+        let due = if self.may_read() { None } else { self.due(now) };
+        part.or_else(|| due.map(|seq| self.single(seq)))
+    }
+
+    /// Returns whether an event that is set aside or waits is due.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due(now).is_some()
     }
 
     /// Returns the next event of a spell.

@@ -53,6 +53,9 @@ const SUSPICION_WINDOW: Duration = Duration::from_secs(600);
 const PARK_AFTER: usize = 8;
 /// The same for a sink that accepted nothing shortly before.
 const PARK_AT_ONCE: usize = 2;
+/// The same for a destination that is known to refuse events and to accept others. Even if it
+/// refuses four of five events, it hardly ever refuses as many in a row.
+const PARK_IF_MIXED: usize = 64;
 /// Number of events that become dead letters in a row on the evidence of an earlier acceptance.
 /// More of them need a later one, since the destination may reject everything by now.
 const MAX_ON_EARLIER: u32 = 64;
@@ -117,6 +120,7 @@ struct Amount {
 enum Mode {
     Normal,
     Pause { retry_after: Option<Duration>, reason: String },
+    Slow { reason: String },
     Parked { reason: String },
 }
 
@@ -220,7 +224,7 @@ impl<E: Item> Resolution<E> {
 
     fn park(&mut self, reason: String) {
         if let Some(spell) = &mut self.spell {
-            spell.is_parked = true;
+            (spell.is_parked, spell.is_paced) = (true, true);
         }
         self.mode = Mode::Parked { reason };
     }

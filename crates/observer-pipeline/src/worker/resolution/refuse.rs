@@ -79,7 +79,7 @@ impl<E: Item> Resolution<E> {
             }
             Conclusion::Open if is_probe => {
                 let waits = matches!(refusal.class, Class::Failed | Class::Unavailable);
-                self.continue_spell(seq, Turn::Untried, waits, refusal);
+                self.continue_spell(seq, Turn::Untried, waits, refusal, now);
             }
             Conclusion::Open if place == Place::Aside => {}
             Conclusion::Suspicious => self.suspect(&part),
@@ -88,8 +88,22 @@ impl<E: Item> Resolution<E> {
     }
 
     /// Returns whether an event was refused a short time ago while others were accepted.
-    fn suspects_events(&self, now: Instant) -> bool {
+    pub(super) fn suspects_events(&self, now: Instant) -> bool {
         self.last_suspected.is_some_and(|last| now - last <= SUSPICION_WINDOW)
+    }
+
+    /// Returns whether the destination is known to refuse events and to accept others: both were
+    /// seen a short time ago.
+    pub(crate) fn is_mixed(&self, now: Instant) -> bool {
+        self.suspects_events(now)
+            && self.last_accepted.is_some_and(|last| now - last <= SUSPICION_WINDOW)
+    }
+
+    /// Returns whether the destination has refused many events in a row, and the sink is not parked
+    /// since it accepted others a short time ago.
+    pub(crate) fn refuses_many(&self) -> bool {
+        let is_run = |spell: &Spell| !spell.is_parked && spell.refused.len() > PARK_AFTER;
+        self.spell.as_ref().is_some_and(|spell| is_run(spell) && !spell.waits)
     }
 
     /// Sets an event aside against which there is some evidence.
@@ -136,11 +150,19 @@ impl<E: Item> Resolution<E> {
         let suspect = self.suspects.get_mut(&seq).expect("the event was refused just now");
         suspect.evidence.due = suspect.evidence.due.min(now + HELD_INTERVAL);
         let probe = part.probe.unwrap_or(if is_first { Turn::Oldest } else { Turn::Untried });
-        self.continue_spell(seq, probe, waits, refusal);
+        self.continue_spell(seq, probe, waits, refusal, now);
     }
 
     /// Decides what a spell tries after an event was refused, and whether it waits before.
-    fn continue_spell(&mut self, seq: u64, probe: Turn, waits: bool, refusal: Refusal) {
+    fn continue_spell(
+        &mut self,
+        seq: u64,
+        probe: Turn,
+        waits: bool,
+        refusal: Refusal,
+        now: Instant,
+    ) {
+        let is_mixed = refusal.class == Class::Denied && self.is_mixed(now);
         let Some(spell) = &mut self.spell else { return };
         // A replay can wait; it sends no bursts.
         let is_untried = spell.refused.insert(seq) && self.policy.may_set_aside;
@@ -149,10 +171,16 @@ impl<E: Item> Resolution<E> {
         let is_over = probe == Turn::Untried || spell.turn == Turn::Oldest;
         if waits && (is_over || refusal.retry_after.is_some()) {
             self.pause(refusal);
-        } else if !waits && probe == Turn::Untried && spell.is_burst_over(refusal.class, is_untried)
+        } else if !waits
+            && probe == Turn::Untried
+            && spell.is_burst_over(refusal.class, is_untried, is_mixed)
         {
             spell.turn = Turn::Oldest;
-            self.park(refusal.reason);
+            if is_mixed {
+                self.mode = Mode::Slow { reason: refusal.reason };
+            } else {
+                self.park(refusal.reason);
+            }
         }
     }
 
@@ -178,6 +206,7 @@ impl<E: Item> Resolution<E> {
             refused: BTreeSet::new(),
             park_after: if is_recent { PARK_AFTER } else { PARK_AT_ONCE },
             is_parked: false,
+            is_paced: false,
             waits: false,
             burst: 1,
             burst_left: 0,

@@ -50,7 +50,9 @@ impl Crowded {
             Action::SetAside(aside) => {
                 aside.iter().for_each(|aside| resolution.stored(aside.event.0));
             }
-            Action::BackOff { .. } => self.machine.now += Duration::from_secs(1),
+            Action::BackOff { .. } | Action::SlowDown { .. } => {
+                self.machine.now += Duration::from_secs(1);
+            }
             Action::Park { .. } => {
                 self.machine.now += Duration::from_secs(1);
                 resolution.woken();

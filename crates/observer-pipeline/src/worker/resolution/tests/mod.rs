@@ -79,7 +79,9 @@ impl Machine {
             Action::SetAside(aside) => {
                 aside.iter().for_each(|aside| self.resolution.stored(aside.event.0));
             }
-            Action::BackOff { .. } => self.now += Duration::from_secs(1),
+            Action::BackOff { .. } | Action::SlowDown { .. } => {
+                self.now += Duration::from_secs(1);
+            }
             Action::Park { .. } => {
                 self.now += Duration::from_secs(1);
                 self.resolution.woken();
@@ -119,6 +121,7 @@ impl Machine {
             }
             Action::BackOff { retry_after: Some(delay), .. } => format!("pause {delay:?}"),
             Action::BackOff { .. } => "pause".into(),
+            Action::SlowDown { .. } => "slow".into(),
             Action::Crowded { until, .. } => {
                 format!("crowded {}", until.saturating_duration_since(self.now).as_secs())
             }

@@ -234,7 +234,7 @@ fn launch(machine: &mut Machine) -> bool {
             Action::SetAside(aside) => {
                 aside.iter().for_each(|aside| machine.resolution.stored(aside.event.0));
             }
-            Action::BackOff { .. } | Action::Crowded { .. } => {}
+            Action::BackOff { .. } | Action::SlowDown { .. } | Action::Crowded { .. } => {}
             Action::Park { .. } => machine.resolution.woken(),
             Action::DeadLetter(_) | Action::Read | Action::Wait(_) => return false,
         }
@@ -306,6 +306,7 @@ fn outcome(mut machine: Machine, attempt: Attempt) -> String {
     let mode = match resolution.mode {
         Mode::Normal => "",
         Mode::Pause { .. } => ", pause",
+        Mode::Slow { .. } => ", slow",
         Mode::Parked { .. } => ", park",
     };
     format!("{place}{mode}")
