@@ -17,18 +17,20 @@ const OBSOLETE_DATES: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:
 
 /// Returns the delay in `Retry-After` (RFC 9110, section 10.2.3), at most [`MAX_RETRY_AFTER`].
 ///
-/// The header holds seconds or a date. Seconds with decimals are accepted, too. A date counts from
+/// The header holds seconds or a date; of several headers the longest delay counts. Seconds with decimals are accepted, too. A date counts from
 /// the `Date` header of the response, that is by the destination's clock, and from `now` without
 /// that header. A date in the past means now.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
-    let value = text(RETRY_AFTER)?;
-    let delay = seconds(value).or_else(|| {
-        let now = text(DATE).and_then(date).unwrap_or(now);
-        Some(Duration::try_from(date(value)?.duration_since(now)).unwrap_or_default())
-    })?;
-    Some(bounded_delay(delay))
+    let texts = |name: HeaderName| {
+        headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok().map(str::trim))
+    };
+    let now = texts(DATE).next().and_then(date).unwrap_or(now);
+    let delay = |value| {
+        let until = |date: Timestamp| Duration::try_from(date.duration_since(now));
+        seconds(value).or_else(|| Some(until(date(value)?).unwrap_or_default()))
+    };
+    texts(RETRY_AFTER).filter_map(delay).max().map(bounded_delay)
 }
 
 /// Returns a delay that a destination requested, bounded by [`MAX_RETRY_AFTER`].
@@ -67,6 +69,8 @@ fn date(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
 
     const RECEIVED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -98,6 +102,24 @@ mod tests {
         assert_eq!(delay(&long, None), Some(MAX_RETRY_AFTER));
         for text in ["soon", "-5", "1e3", ".5", "5.", "", "5 s", "inf", "NaN"] {
             assert_eq!(delay(text, None), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn longest_of_several_headers_counts() {
+        let headers = |values: &[&'static str]| {
+            values.iter().map(|value| (RETRY_AFTER, HeaderValue::from_static(value))).collect()
+        };
+        for (values, seconds) in [
+            (&["3", "120"][..], Some(120)),
+            (&["120", "3"], Some(120)),
+            (&["soon", "7"], Some(7)),
+            (&["7", "Sun, 09 Sep 2001 01:47:00 GMT"], Some(20)),
+            (&["soon", "later"], None),
+        ] {
+            let now = Timestamp::from_second(1_000_000_000).unwrap();
+            let delay = retry_after(&headers(values), now);
+            assert_eq!(delay, seconds.map(Duration::from_secs), "{values:?}");
         }
     }
 

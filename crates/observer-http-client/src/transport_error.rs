@@ -24,7 +24,8 @@ const NO_SUCH_HOST: [&str; 4] = [
 /// A TLS failure and an unknown host remain until the operator changes something, so they are
 /// [`Blocked`](observer_core::ErrorKind::Blocked). A response whose head can't be read is
 /// [`Failed`](observer_core::ErrorKind::Failed), because the destination may hold the events. Every
-/// other error is [`Transient`](observer_core::ErrorKind::Transient).
+/// other error is [`Transient`](observer_core::ErrorKind::Transient). A stream that HTTP/2 resets
+/// because of an error is `Failed`, too, as gRPC has it ("HTTP2 Transport Mapping" in its protocol).
 ///
 /// The hints in the message name the keys `connect_timeout`, `tls.ca`, `tls.cert`, `tls.key` and
 /// [`Destination::key`], so the sink's configuration must have keys of these names.
@@ -74,6 +75,9 @@ pub fn transport_error(error: &reqwest::Error, destination: &Destination) -> Sin
             destination.excerpt(&why)
         ));
     }
+    if is_reset_by_error(&why) {
+        return SinkError::failed(message);
+    }
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(ErrorKind::ConnectionRefused) => {
             let proxy = proxy_variable(origin, env_variable);
@@ -99,6 +103,22 @@ fn is_unreadable_head(message: &str) -> bool {
     ]
     .iter()
     .any(|words| message.contains(words))
+}
+
+/// Returns whether the message of a cause says that the peer reset the stream of the request because
+/// of an error. Other reasons say that the peer can't or does not want to process it at the moment.
+fn is_reset_by_error(message: &str) -> bool {
+    // Messages of h2: INTERNAL_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR,
+    // COMPRESSION_ERROR.
+    let Some(reason) = message.strip_prefix("stream error received: ") else { return false };
+    [
+        "unexpected internal error encountered",
+        "unspecific protocol error detected",
+        "flow-control protocol violated",
+        "frame with invalid size",
+        "unable to maintain the header compression context",
+    ]
+    .contains(&reason)
 }
 
 /// Returns whether the message of a transport error says that the destination speaks another
@@ -183,6 +203,20 @@ mod tests {
         let alert = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
         assert_eq!(alert_in(&format!("connection error: {alert}")), Some(alert));
         assert_eq!(alert_in("broken pipe"), None);
+    }
+
+    #[test]
+    fn stream_that_is_reset_by_an_error_is_no_state_of_the_destination() {
+        for (reason, expected) in [
+            ("unexpected internal error encountered", true),
+            ("unspecific protocol error detected", true),
+            ("refused stream before processing any application logic", false),
+            ("stream no longer needed", false),
+            ("detected excessive load generating behavior", false),
+        ] {
+            assert_eq!(is_reset_by_error(&format!("stream error received: {reason}")), expected);
+            assert!(!is_reset_by_error(&format!("connection error received: {reason}")));
+        }
     }
 
     #[test]

@@ -306,6 +306,14 @@ async fn stuck_connection_is_replaced_after_a_cancelled_delivery() {
     }
 }
 
+#[tokio::test]
+async fn reset_stream_is_a_failure() {
+    let error = delivery_error(Protocol::Grpc, Reply::reset_stream()).await;
+    assert_error(&error, ErrorKind::Failed, "unexpected internal error encountered");
+    let error = delivery_error(Protocol::Http, Reply::reset_stream()).await;
+    assert_error(&error, ErrorKind::Transient, " sent no valid response: ");
+}
+
 /// A peer whose system acknowledges every byte, and whose process is stopped.
 #[tokio::test(start_paused = true)]
 async fn unanswered_ping_ends_a_delivery() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use observer_testing::http::{HttpReceiver, Reply};
-use observer_testing::otlp::{OtlpReceiver, Signal};
+use observer_testing::otlp::{self, OtlpReceiver, Signal};
 
 use super::raw::Relay;
 use super::{SERVER, good, post, sink, wait_for_sinks};
@@ -143,4 +143,30 @@ async fn progress_within_a_batch_is_kept_when_one_of_its_requests_fails() {
     for (status, receiver) in &receivers {
         assert_eq!(receiver.accepted_items().len(), 10, "{status}: no event is repeated");
     }
+}
+
+#[tokio::test]
+async fn reset_stream_is_followed_by_a_new_connection() {
+    let receiver = OtlpReceiver::start();
+    let config = format!(
+        "{SERVER}[sinks.grpc]\ntype = \"otlp\"\nsignals = [\"logs\"]\nendpoint = \"{}\"\n\
+         start = \"earliest\"\nbatch = {{ linger = \"1ms\" }}\n\
+         retry = {{ initial = \"5ms\", max = \"20ms\" }}\n",
+        receiver.url("")
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), &config);
+    post(&observer, good(0)).await;
+    observer.wait_until_caught_up().await;
+    let before = receiver.connections();
+    (0..2).for_each(|_| receiver.enqueue(otlp::Reply::reset_stream()));
+    post(&observer, good(1)).await;
+    observer.wait_until_caught_up().await;
+    assert_eq!(receiver.connections(), before + 2, "each attempt has its own connection");
+    assert_eq!(receiver.event_ids(Signal::Logs).len(), 2);
+    let status = sink(&observer, "grpc/logs").await;
+    assert!(
+        status["last_error"]["reason"].as_str().unwrap().contains("internal error"),
+        "{status}"
+    );
 }

@@ -131,6 +131,10 @@ async fn requested_delay_is_bounded_and_shown_and_an_operator_ends_it() {
     let after = |status: u16, value: &str| {
         webhook(http::Reply::status(status).with_header("retry-after", value))
     };
+    let twice = |first: &str, second: &str| {
+        let reply = http::Reply::status(503).with_header("retry-after", first);
+        webhook(reply.with_header("retry-after", second))
+    };
     let info = |code, seconds| {
         collector(otlp::Reply::status(code, "later").with_retry_after(Duration::from_secs(seconds)))
     };
@@ -143,6 +147,8 @@ async fn requested_delay_is_bounded_and_shown_and_an_operator_ends_it() {
         (hook, after(429, &in_an_hour("%a %b %e %H:%M:%S %Y")), SHORT, HOUR),
         (hook, after(503, &in_an_hour("%a, %d %b %Y %H:%M:%S GMT")), SHORT, HOUR),
         (hook, after(503, "3600.5"), SHORT, HOUR),
+        (hook, twice("5", "3600"), SHORT, HOUR),
+        (hook, twice("3600", "5"), SHORT, HOUR),
         (hook, after(403, "3600"), SHORT, HOUR),
         (hook, after(500, "3600"), SHORT, HOUR),
         (hook, after(503, "999999999999"), SHORT, DAY),

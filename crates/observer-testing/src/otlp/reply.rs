@@ -38,6 +38,8 @@ pub(super) enum Action {
     CloseMidResponse,
     /// Closes the connection in the middle of the request.
     CloseMidRequest,
+    /// Reads the request, and resets its stream.
+    ResetStream,
 }
 
 type Choose = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
@@ -155,6 +157,15 @@ impl Reply {
         Self::new(Action::CloseMidRequest)
     }
 
+    /// Resets the stream of the request with INTERNAL_ERROR, and keeps the connection open. Nothing
+    /// is accepted.
+    ///
+    /// Over HTTP/1.1 it closes the connection.
+    #[must_use]
+    pub fn reset_stream() -> Self {
+        Self::new(Action::ResetStream)
+    }
+
     /// Adds a `RetryInfo` to a status, and over HTTP also a `Retry-After` in whole seconds.
     ///
     /// It has no effect on other replies.
@@ -233,7 +244,9 @@ impl Reply {
         let accepted =
             || (Some(Content::Success { rejected: 0, message: String::new() }), Accepted::All);
         match (&self.action, &self.delay) {
-            (_, Delay::Forever) | (Action::CloseMidRequest, _) => (None, Accepted::Nothing),
+            (_, Delay::Forever) | (Action::CloseMidRequest | Action::ResetStream, _) => {
+                (None, Accepted::Nothing)
+            }
             (Action::CloseBeforeResponse | Action::CloseMidResponse, _) => (None, Accepted::All),
             (Action::Respond(content @ Content::Success { rejected, .. }), _) => {
                 let count = payload.count();
@@ -278,6 +291,7 @@ impl fmt::Debug for Action {
             Self::CloseBeforeResponse => f.write_str("close before the response"),
             Self::CloseMidResponse => f.write_str("close mid response"),
             Self::CloseMidRequest => f.write_str("close mid request"),
+            Self::ResetStream => f.write_str("reset stream"),
         }
     }
 }

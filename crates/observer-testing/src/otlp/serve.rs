@@ -1,7 +1,7 @@
 //! Connections of an OTLP receiver.
 
-use std::convert::Infallible;
 use std::future::pending;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -56,7 +56,7 @@ async fn serve(
 ) {
     let service = service_fn(move |request| {
         let (control, script) = (Arc::clone(&control), Arc::clone(&script));
-        async move { Ok::<_, Infallible>(respond(control, &script, request).await) }
+        async move { respond(control, &script, request).await }
     });
     // The result is an error if the client hangs up.
     let _ = auto::Builder::new(TokioExecutor::new())
@@ -64,11 +64,15 @@ async fn serve(
         .await;
 }
 
+/// Responds to a request.
+///
+/// # Errors
+/// If the stream of the request is to be reset.
 async fn respond(
     control: Arc<ConnectionControl>,
     script: &SharedScript,
     request: Request<Incoming>,
-) -> Response<ResponseBody> {
+) -> io::Result<Response<ResponseBody>> {
     let (head, mut body) = request.into_parts();
     let is_grpc = head
         .headers
@@ -80,7 +84,7 @@ async fn respond(
         false => (Transport::Http, Signal::of_http(&path)),
     };
     let Some(signal) = signal else {
-        return unknown_path(transport, path, head.headers, script);
+        return Ok(unknown_path(transport, path, head.headers, script));
     };
     let mut reply = script.next();
     let raw = match reply.action {
@@ -88,7 +92,7 @@ async fn respond(
         _ => match body.collect().await {
             Ok(body) => body.to_bytes(),
             // The client has hung up.
-            Err(_) => return Response::default(),
+            Err(_) => return Ok(Response::default()),
         },
     };
     let (received, content) = evaluate(&mut reply, signal, transport, path, head.headers, &raw);
@@ -96,8 +100,9 @@ async fn respond(
 
     reply.delay.elapsed().await;
     match (reply.action, content) {
-        (Action::CloseMidResponse, _) => partial_response(control, transport),
-        (_, Some(content)) => transport.response(signal, content),
+        (Action::CloseMidResponse, _) => Ok(partial_response(control, transport)),
+        (Action::ResetStream, _) => Err(io::Error::other("the script resets the stream")),
+        (_, Some(content)) => Ok(transport.response(signal, content)),
         (_, None) => {
             control.close();
             pending().await
