@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use crate::support::{DEFAULTS, OBSERVER, Observer, client, run_command, wait_until};
 
+const POISON: &str = r#"{"source":"job","event_kind":"poison","ok":false,"extra":{"n":1e999}}"#;
+
 /// Sink that rejects events of the kind `poison`.
 struct Picky;
 
@@ -74,10 +76,9 @@ async fn post(url: &str, event: &str) -> String {
     response.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("observer-data");
+/// Starts an observer with the sink `picky`.
+async fn start_picky(dir: &Path) -> observer::Service {
+    let data = dir.join("observer-data");
     let text = format!(
         "data_dir = {data:?}\n[server]\nlisten = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
          [access]\nanonymous = [\"ingest\", \"read\", \"admin\"]\n[sinks.picky]\ntype = \"picky\"\n"
@@ -86,27 +87,23 @@ async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
     let types = |metrics: &prometheus::Registry| {
         observer::registry::with_defaults(metrics).with::<PickyConfig>()
     };
-    let service = observer::Service::start(&config, types).await.unwrap();
-    let url = &*format!("http://{}", service.local_addrs()[0]);
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(service.run(async { stopped.await.unwrap_or_default() }));
+    observer::Service::start(&config, types).await.unwrap()
+}
 
-    let poison = r#"{"source":"job","event_kind":"poison","ok":false,"extra":{"n":1e999}}"#;
+/// Posts a good event and two poison ones. Returns the ids of these once they are dead letters.
+async fn post_poison(url: &str) -> (String, String) {
     post(url, r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
-    let (first, second) = (&*post(url, poison).await, &*post(url, poison).await);
+    let (first, second) = (post(url, POISON).await, post(url, POISON).await);
     wait_until("both events are dead letters", async || {
-        let sinks = client()
-            .get(format!("{url}/v1/sinks"))
-            .send()
-            .await
-            .unwrap()
-            .json::<Value>()
-            .await
-            .unwrap();
-        sinks["sinks"][0]["dead"] == 2
+        let response = client().get(format!("{url}/v1/sinks")).send().await.unwrap();
+        response.json::<Value>().await.unwrap()["sinks"][0]["dead"] == 2
     })
     .await;
+    (first, second)
+}
 
+/// Asserts what `list` and `show` print of two dead letters.
+fn assert_shown(url: &str, first: &str, second: &str) {
     let list = check(
         url,
         &["dead-letters", "list", "picky"],
@@ -126,12 +123,24 @@ async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
         url,
         &["dead-letters", "show", "picky", first],
         0,
-        &["reason    422: it is poison", poison],
+        &["reason    422: it is poison", POISON],
     );
     assert_eq!(
         check(url, &["dead-letters", "show", "picky", first, "--event"], 0, &[]),
-        format!("{poison}\n")
+        format!("{POISON}\n")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = start_picky(dir.path()).await;
+    let url = &*format!("http://{}", service.local_addrs()[0]);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(service.run(async { stopped.await.unwrap_or_default() }));
+    let (first, second) = post_poison(url).await;
+    let (first, second) = (&*first, &*second);
+    assert_shown(url, first, second);
 
     check(
         url,
@@ -140,7 +149,7 @@ async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
         &["accepted 0 dead letters", "rejected again", first, second],
     );
     let edited = dir.path().join("event.json");
-    std::fs::write(&edited, poison.replace("poison", "cured")).unwrap();
+    std::fs::write(&edited, POISON.replace("poison", "cured")).unwrap();
     let edited = edited.to_str().unwrap();
     let replay = ["dead-letters", "replay", "picky", first, "--event", edited];
     check(url, &replay, 0, &["picky accepted 1 dead letter\n"]);

@@ -1,10 +1,11 @@
 //! Failing destinations, as `observer check`, `/readyz`, `/v1/sinks`, metrics and log show them.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use observer_core::Timestamp;
 use observer_testing::http::{HttpReceiver, Reply};
 use serde_json::Value;
 
@@ -30,18 +31,9 @@ fn sink(name: &str, url: &str, more: &str) -> String {
     )
 }
 
-#[tokio::test]
-async fn failure_names_the_sink_the_destinations_reply_and_a_remedy() {
-    let secure_dir = tempfile::tempdir().unwrap();
-    certificates(secure_dir.path());
-    let files = "cert = \"server.pem\"\nkey = \"server-key.pem\"\n";
-    let secure = Observer::start(
-        secure_dir.path(),
-        &format!("[server]\nlisten = []\n[server.tls]\nlisten = \"127.0.0.1:0\"\n{files}"),
-    );
-    let stopped = receiver(Reply::accept());
-    stopped.stop().await;
-    let replies = [
+/// Returns receivers that fail in different ways, by the names of their sinks.
+fn failing_receivers() -> [(&'static str, HttpReceiver); 7] {
+    [
         (
             "busy",
             Reply::too_many_requests(Duration::from_secs(300))
@@ -57,8 +49,70 @@ async fn failure_names_the_sink_the_destinations_reply_and_a_remedy() {
         ("forbidden", Reply::status(403).with_body("not your project")),
         ("moved", Reply::status(308).with_header("location", "https://new.example.com/agents")),
         ("hanging", Reply::hang()),
-    ];
-    let receivers = replies.map(|(name, reply)| (name, receiver(reply)));
+    ]
+    .map(|(name, reply)| (name, receiver(reply)))
+}
+
+/// Returns whether a sink has failed for so long that the log reports it.
+fn has_failed(sink: &Value) -> bool {
+    let since = || sink["since"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    match sink["state"].as_str() {
+        Some("parked") => true,
+        // The busy one demands a long pause.
+        Some("retrying") => {
+            let least = if sink["name"] == "busy" { 0 } else { 8 };
+            Timestamp::now().duration_since(since()).as_secs() >= least
+        }
+        _ => false,
+    }
+}
+
+/// Returns what `check`, the status and the log say about a sink. Asserts that `/readyz` says the
+/// same.
+fn reported(name: &str, check: &str, shown: &Value, readiness: &Value, log: &[Value]) -> String {
+    assert_eq!(
+        (&readiness["state"], &readiness["reason"]),
+        (&shown["state"], &shown["reason"]),
+        "{name}"
+    );
+    let line = check.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+    let checked = line[name.len()..].trim_start().trim_start_matches("http ").trim_start();
+    let logged =
+        log.iter().find(|entry| entry["sink"] == *name && !entry["reason"].is_null()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    format!(
+        "{name}\n  check: {checked}\n  now:   {}: {}\n  log:   {} {}: {}\n",
+        text(&shown["state"]),
+        text(&shown["reason"]),
+        text(&logged["level"]),
+        text(&logged["message"]),
+        text(&logged["reason"]),
+    )
+}
+
+/// Asserts that the metrics of a sink agree with its status.
+fn assert_metrics_agree(name: &str, shown: &Value, metrics: &BTreeMap<String, f64>) {
+    let counted = |family: &str| metrics[&format!("{family}{{sink=\"{name}\"}}")];
+    assert_eq!(counted("observer_sink_parked"), f64::from(shown["state"] == "parked"), "{name}");
+    assert_eq!(counted("observer_sink_pending_events"), 3.0, "{name}");
+    let is_retrying = shown["state"] == "retrying";
+    assert_eq!(counted("observer_sink_retries_total") > 0.0, is_retrying, "{name}");
+    let dead = format!("observer_sink_events_total{{sink=\"{name}\",result=\"dead\"}}");
+    assert_eq!(metrics[&dead], 0.0, "{name}");
+}
+
+#[tokio::test]
+async fn failure_names_the_sink_the_destinations_reply_and_a_remedy() {
+    let secure_dir = tempfile::tempdir().unwrap();
+    certificates(secure_dir.path());
+    let files = "cert = \"server.pem\"\nkey = \"server-key.pem\"\n";
+    let secure = Observer::start(
+        secure_dir.path(),
+        &format!("[server]\nlisten = []\n[server.tls]\nlisten = \"127.0.0.1:0\"\n{files}"),
+    );
+    let stopped = receiver(Reply::accept());
+    stopped.stop().await;
+    let receivers = failing_receivers();
     let mut sinks: Vec<_> = receivers
         .iter()
         .map(|(name, receiver)| (*name, receiver.url("/agnets?key=s3cret"), ""))
@@ -78,16 +132,6 @@ async fn failure_names_the_sink_the_destinations_reply_and_a_remedy() {
     for _ in 0..3 {
         assert_eq!(observer.post(EVENT).await.status, 200);
     }
-    // A retried sink shows the failure of a delivery, and no longer that of the check. The log reports
-    // the second one.
-    let has_failed = |sink: &Value| match sink["state"].as_str() {
-        Some("parked") => true,
-        // The busy one demands a long pause.
-        Some("retrying") => {
-            sink["retried"].as_u64() > Some(if sink["name"] == "busy" { 0 } else { 2 })
-        }
-        _ => false,
-    };
     wait_until("every sink has failed", async || {
         let status = observer.get("/v1/sinks").await.json();
         status["sinks"].as_array().unwrap().iter().all(has_failed)
@@ -112,42 +156,8 @@ async fn failure_names_the_sink_the_destinations_reply_and_a_remedy() {
             list.as_array().unwrap().iter().find(|sink| sink["name"] == *name).unwrap().clone()
         };
         let (shown, readiness) = (named(&status["sinks"]), named(&ready["sinks"]));
-        assert_eq!(
-            (&readiness["state"], &readiness["reason"]),
-            (&shown["state"], &shown["reason"]),
-            "{name}"
-        );
-        let counted = |family: &str| metrics[&format!("{family}{{sink=\"{name}\"}}")];
-        assert_eq!(
-            counted("observer_sink_parked"),
-            f64::from(shown["state"] == "parked"),
-            "{name}"
-        );
-        assert_eq!(counted("observer_sink_pending_events"), 3.0, "{name}");
-        assert_eq!(
-            counted("observer_sink_retries_total") > 0.0,
-            shown["state"] == "retrying",
-            "{name}"
-        );
-        assert_eq!(
-            metrics[&format!("observer_sink_events_total{{sink=\"{name}\",result=\"dead\"}}")],
-            0.0,
-            "{name}"
-        );
-        let line = check.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
-        let checked = line[name.len()..].trim_start().trim_start_matches("http ").trim_start();
-        let logged =
-            log.iter().find(|entry| entry["sink"] == *name && !entry["reason"].is_null()).unwrap();
-        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        let _ = write!(
-            report,
-            "{name}\n  check: {checked}\n  now:   {}: {}\n  log:   {} {}: {}\n",
-            text(&shown["state"]),
-            text(&shown["reason"]),
-            text(&logged["level"]),
-            text(&logged["message"]),
-            text(&logged["reason"]),
-        );
+        assert_metrics_agree(name, &shown, &metrics);
+        report += &reported(name, &check, &shown, &readiness, &log);
     }
     assert!(!report.contains("s3cret"), "{report}");
     for (name, receiver) in &receivers {
@@ -156,6 +166,23 @@ async fn failure_names_the_sink_the_destinations_reply_and_a_remedy() {
     report = report.replace(&stopped.address().to_string(), "refused:80");
     let secure = secure.url.trim_start_matches("https://").to_owned();
     assert_snapshot!(report.replace(&secure, "secure:443"));
+}
+
+/// Returns the configuration of a webhook that takes batches of a thousand events.
+fn large_batches(url: &str) -> String {
+    format!(
+        "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{url}\"\nbody = \"ndjson\"\n\
+         start = \"earliest\"\n\
+         batch = {{ max_events = 1000, linger = \"1s\" }}\n\
+         retry = {{ initial = \"1ms\", max = \"5ms\", \
+         failed = {{ rounds = 3, over = \"10ms\" }} }}\n"
+    )
+}
+
+async fn post(observer: &Observer, lines: String) {
+    let url = format!("{}/v1/events", observer.url);
+    let response = observer.send(observer.client().post(url).body(lines)).await;
+    assert_eq!(response.status, 200, "{}", response.text);
 }
 
 /// Posts ten thousand events with one poison event. Asserts that all others are delivered once and
@@ -171,25 +198,13 @@ async fn assert_poison_event_is_isolated(
 ) {
     const EVENTS: usize = 10_000;
     let (receiver, dir) = (receiver(reply), tempfile::tempdir().unwrap());
-    let config = format!(
-        "{DEFAULTS}[sinks.hook]\ntype = \"http\"\nurl = \"{}\"\nbody = \"ndjson\"\n\
-         start = \"earliest\"\n\
-         batch = {{ max_events = 1000, linger = \"1s\" }}\n\
-         retry = {{ initial = \"1ms\", max = \"5ms\", \
-         failed = {{ rounds = 3, over = \"10ms\" }} }}\n",
-        receiver.url("/hook")
-    );
-    let observer = Observer::start(dir.path(), &config);
+    let observer = Observer::start(dir.path(), &large_batches(&receiver.url("/hook")));
     let kind =
         |number: usize| if number == 4_321 { "poison".to_owned() } else { format!("e{number}") };
     let event = |number| {
         format!("{{\"source\":\"job\",\"event_kind\":\"{}\",\"ok\":true}}\n", kind(number))
     };
-    let lines: String = (0..EVENTS).map(event).collect();
-    let response = observer
-        .send(observer.client().post(format!("{}/v1/events", observer.url)).body(lines))
-        .await;
-    assert_eq!(response.status, 200, "{}", response.text);
+    post(&observer, (0..EVENTS).map(event).collect()).await;
     let mut count = EVENTS;
     if later {
         let accepts = async |count| {
@@ -200,9 +215,7 @@ async fn assert_poison_event_is_isolated(
         };
         accepts(EVENTS - 1).await;
         while hook(&observer).await["dead"] == 0 {
-            let url = format!("{}/v1/events", observer.url);
-            let sent = observer.send(observer.client().post(url).body(event(count))).await;
-            assert_eq!(sent.status, 200, "{}", sent.text);
+            post(&observer, event(count)).await;
             count += 1;
             accepts(count - 1).await;
         }

@@ -111,17 +111,9 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
         let resumed = resumed_at.last().copied().unwrap_or(0);
         let has_committed = async || committed_count(dir) > resumed + 50;
         wait_until("more of the replay is committed", has_committed).await;
-        // The kill meets deliveries that are not committed.
-        let before = sent(&receiver).len();
         post(&observer, "new", 20).await;
-        let has_sent = async || sent(&receiver).len() > before + 50;
-        wait_until("the replay sends more", has_sent).await;
-        observer.kill();
-        let (committed, before) = (committed_position(dir), sent(&receiver).len());
-        observer = Observer::start(dir, &config);
-        let has_resumed = async || !replayed(&sent(&receiver)[before..]).is_empty();
-        wait_until("the replay resumes after the kill", has_resumed).await;
-        let first = replayed(&sent(&receiver)[before..])[0];
+        let (committed, first);
+        (observer, committed, first) = kill_and_resume(observer, dir, &config, &receiver).await;
         assert_eq!(first, committed + 1, "kill {kill}: resumes at the committed position");
         resumed_at.push(first);
     }
@@ -136,10 +128,34 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
         "{done}"
     );
     observer.wait_until_caught_up().await;
+    assert_replay_is_complete(&sent(&receiver), &resumed_at);
+    assert_new_events_alone_count(&observer).await;
+}
 
-    let numbers = sent(&receiver);
+/// Kills the observer while it delivers events that are not committed, and starts it again. Returns
+/// it with the committed position of the replay, and with the first event after that.
+async fn kill_and_resume(
+    observer: Observer,
+    dir: &Path,
+    config: &str,
+    receiver: &HttpReceiver,
+) -> (Observer, u64, u64) {
+    let before = sent(receiver).len();
+    let has_sent = async || sent(receiver).len() > before + 50;
+    wait_until("the replay sends more", has_sent).await;
+    observer.kill();
+    let (committed, before) = (committed_position(dir), sent(receiver).len());
+    let observer = Observer::start(dir, config);
+    let has_resumed = async || !replayed(&sent(receiver)[before..]).is_empty();
+    wait_until("the replay resumes after the kill", has_resumed).await;
+    let first = replayed(&sent(receiver)[before..])[0];
+    (observer, committed, first)
+}
+
+/// Asserts that all events arrived, and that the replay went back only where it resumed.
+fn assert_replay_is_complete(numbers: &[u64], resumed_at: &[u64]) {
     let (mut last, mut jumps) = (0, Vec::new());
-    for number in replayed(&numbers) {
+    for number in replayed(numbers) {
         if number != last + 1 {
             jumps.push(number);
         }
@@ -149,7 +165,7 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
         resumed_at.iter().copied().filter(|number| jumps.contains(number)).collect::<Vec<_>>();
     assert_eq!(jumps, repeats, "the replay goes back only where it resumed");
     assert_eq!(
-        replayed(&numbers).into_iter().collect::<BTreeSet<_>>(),
+        replayed(numbers).into_iter().collect::<BTreeSet<_>>(),
         (1..=EARLIER).collect(),
         "no event is missing"
     );
@@ -159,7 +175,10 @@ async fn sink_added_later_receives_a_replay_in_order_through_kills() {
         (EARLIER + 1..=EARLIER + 61).collect(),
         "new events are delivered during the replay"
     );
+}
 
+/// Asserts that the sink's own metrics count the new events, and those of the replay the others.
+async fn assert_new_events_alone_count(observer: &Observer) {
     let metrics = observer.wait_for_metrics(|metrics| {
         metrics.get(r#"observer_sink_pending_events{sink="late"}"#) == Some(&0.0)
     });

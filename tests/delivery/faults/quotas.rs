@@ -8,7 +8,7 @@ use observer_testing::otlp::{self, OtlpReceiver};
 use tonic::Code;
 
 use super::Response::{Grpc, OtlpHttp, Webhook};
-use super::{Receiver, Row, config_of, event, good, post, sink, wait_for_sinks};
+use super::{Receiver, Response, Row, config_of, event, good, post, sink, wait_for_sinks};
 use crate::support::{Observer, wait_until};
 
 const SHORT: &str = "batch = { linger = \"1ms\" }\nretry = { initial = \"5ms\", max = \"20ms\" }";
@@ -124,10 +124,12 @@ fn in_an_hour(format: &str) -> String {
     time.strftime(format).to_string()
 }
 
-#[tokio::test]
-async fn requested_delay_is_bounded_and_shown_and_an_operator_ends_it() {
-    const HOUR: u64 = 3600;
-    const DAY: u64 = 24 * HOUR;
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// Returns receivers that request a delay, with the keys of their sinks and the delay in seconds
+/// that is obeyed.
+fn delays() -> Vec<(Response, Receiver, &'static str, u64)> {
     let after = |status: u16, value: &str| {
         webhook(http::Reply::status(status).with_header("retry-after", value))
     };
@@ -142,7 +144,7 @@ async fn requested_delay_is_bounded_and_shown_and_an_operator_ends_it() {
     let bounded = "batch = { linger = \"1ms\" }\n\
                    retry = { initial = \"5ms\", max = \"20ms\", max_retry_after = \"1h\" }";
     let hook = Webhook("array", 503);
-    let table = [
+    vec![
         (hook, after(503, &in_an_hour("%A, %d-%b-%y %H:%M:%S GMT")), SHORT, HOUR),
         (hook, after(429, &in_an_hour("%a %b %e %H:%M:%S %Y")), SHORT, HOUR),
         (hook, after(503, &in_an_hour("%a, %d %b %Y %H:%M:%S GMT")), SHORT, HOUR),
@@ -158,9 +160,13 @@ async fn requested_delay_is_bounded_and_shown_and_an_operator_ends_it() {
         (Grpc(Code::Unavailable), info(Code::ResourceExhausted, HOUR), SHORT, HOUR),
         (Grpc(Code::Unavailable), info(Code::PermissionDenied, ten_years), bounded, HOUR),
         (OtlpHttp(503), info(Code::Unavailable, ten_years), SHORT, DAY),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn requested_delay_is_bounded_and_shown_and_an_operator_ends_it() {
     let mut expected = Vec::new();
-    let rows: Vec<_> = table
+    let rows: Vec<_> = delays()
         .into_iter()
         .enumerate()
         .map(|(index, (response, receiver, more, seconds))| {

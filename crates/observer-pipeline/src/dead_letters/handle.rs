@@ -56,6 +56,35 @@ pub struct Redelivery {
     pub stopped: Option<String>,
 }
 
+impl Redelivery {
+    /// Adds the report of the sink's worker; `None` if the worker has ended.
+    ///
+    /// # Errors
+    /// If the worker stopped before it tried a dead letter.
+    fn add(&mut self, sink: &str, report: Option<RedeliverReport>) -> Result<(), DeadLetterError> {
+        let name = sink.to_owned();
+        let has_ended = report.is_none();
+        let RedeliverReport { redelivered, rejected, stopped } = report.unwrap_or_default();
+        self.redelivered += redelivered;
+        self.rejected.extend(rejected);
+        let has_tried = self.redelivered > 0 || !self.rejected.is_empty();
+        self.stopped = match stopped {
+            Some(Rejection::Permanent(reason)) => {
+                return Err(DeadLetterError::ReplayUnsupported { name, reason });
+            }
+            Some(Rejection::Temporary(reason)) if !has_tried => {
+                return Err(DeadLetterError::Unavailable { reason });
+            }
+            Some(Rejection::Temporary(reason)) => Some(reason),
+            None if has_ended && !has_tried => {
+                return Err(DeadLetterError::SinkNotRunning { name });
+            }
+            None => has_ended.then(|| "the sink was stopped".to_owned()),
+        };
+        Ok(())
+    }
+}
+
 /// Error type for operations on dead letters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -211,32 +240,9 @@ impl Pipeline {
             };
             let sent = worker.commands.send(Command::Redeliver(command)).await.is_ok();
             let report = if sent { report.await.ok() } else { None };
-            let Some(RedeliverReport { redelivered, rejected, stopped }) = report else {
-                if result.redelivered == 0 && result.rejected.is_empty() {
-                    return Err(DeadLetterError::SinkNotRunning { name: sink.to_owned() });
-                }
-                result.stopped = Some("the sink was stopped".to_owned());
+            result.add(sink, report)?;
+            if result.stopped.is_some() {
                 break;
-            };
-            result.redelivered += redelivered;
-            result.rejected.extend(rejected);
-            match stopped {
-                None => {}
-                Some(Rejection::Permanent(reason)) => {
-                    return Err(DeadLetterError::ReplayUnsupported {
-                        name: sink.to_owned(),
-                        reason,
-                    });
-                }
-                Some(Rejection::Temporary(reason))
-                    if result.redelivered == 0 && result.rejected.is_empty() =>
-                {
-                    return Err(DeadLetterError::Unavailable { reason });
-                }
-                Some(Rejection::Temporary(reason)) => {
-                    result.stopped = Some(reason);
-                    break;
-                }
             }
         }
         Ok(result)
