@@ -284,7 +284,7 @@ impl<E: Item> Resolution<E> {
         if let Some(spell) = &mut self.spell {
             spell.rotated = next;
         }
-        Part { probe: Some(Turn::Untried), ..self.single(next) }
+        self.single(next)
     }
 
     /// Takes the first event of the queue, unless it is new and must not be tried.

@@ -7,7 +7,9 @@ use observer_core::RetrySettings;
 use super::evidence::Rules;
 use super::*;
 
+mod choice;
 mod crowded;
+mod mixed;
 mod model;
 mod table;
 mod transitions;
@@ -152,5 +154,43 @@ impl Machine {
 
     pub(super) fn fates(&self, fate: Fate) -> Vec<u64> {
         self.resolved.iter().filter(|it| it.fate == fate).map(|it| it.seq).collect()
+    }
+}
+
+/// Runs a machine over the events 1 to `count`, and compares its actions.
+#[track_caller]
+pub(super) fn check(
+    policy: Policy,
+    count: u64,
+    answer: impl FnMut(&[u64]) -> Attempt,
+    expected: &[&str],
+) -> Machine {
+    let mut machine = Machine::new(policy);
+    machine.resolution.add(events(1..=count));
+    let actions = machine.run(expected.len(), answer);
+    assert_eq!(actions, expected);
+    machine
+}
+
+pub(super) fn refuses(bad: &'static [u64], class: Class) -> impl Fn(&[u64]) -> Attempt {
+    move |seqs| {
+        let is_bad = seqs.iter().any(|seq| bad.contains(seq));
+        if is_bad { refused(class) } else { Attempt::Accepted }
+    }
+}
+
+pub(super) fn rejects(bad: &'static [u64]) -> impl Fn(&[u64]) -> Attempt {
+    move |seqs| {
+        let rejected: Vec<_> = seqs
+            .iter()
+            .enumerate()
+            .filter(|(_, seq)| bad.contains(seq))
+            .map(|(index, _)| (index, "no".to_owned()))
+            .collect();
+        if rejected.is_empty() {
+            Attempt::Accepted
+        } else {
+            Attempt::PartlyRejected { rejected, refused: 0 }
+        }
     }
 }

@@ -4,44 +4,6 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// Runs a machine over the events 1 to `count`, and compares its actions.
-#[track_caller]
-fn check(
-    policy: Policy,
-    count: u64,
-    answer: impl FnMut(&[u64]) -> Attempt,
-    expected: &[&str],
-) -> Machine {
-    let mut machine = Machine::new(policy);
-    machine.resolution.add(events(1..=count));
-    let actions = machine.run(expected.len(), answer);
-    assert_eq!(actions, expected);
-    machine
-}
-
-fn refuses(bad: &'static [u64], class: Class) -> impl Fn(&[u64]) -> Attempt {
-    move |seqs| {
-        let is_bad = seqs.iter().any(|seq| bad.contains(seq));
-        if is_bad { refused(class) } else { Attempt::Accepted }
-    }
-}
-
-fn rejects(bad: &'static [u64]) -> impl Fn(&[u64]) -> Attempt {
-    move |seqs| {
-        let rejected: Vec<_> = seqs
-            .iter()
-            .enumerate()
-            .filter(|(_, seq)| bad.contains(seq))
-            .map(|(index, _)| (index, "no".to_owned()))
-            .collect();
-        if rejected.is_empty() {
-            Attempt::Accepted
-        } else {
-            Attempt::PartlyRejected { rejected, refused: 0 }
-        }
-    }
-}
-
 #[test]
 fn accepted_batch_is_delivered_at_once() {
     let machine = check(live(), 5, |_| Attempt::Accepted, &["1-5", "wait"]);
@@ -592,65 +554,5 @@ fn destination_that_rejects_everything_gets_few_requests_for_the_same_events() {
     let checks = actions.iter().filter(|action| *action == "park").count();
     // The oldest event, and another one.
     assert!(checks >= 100, "{checks} checks among 400 actions");
-    assert!(machine.fates(Fate::Dead).is_empty());
-}
-
-/// Returns a destination that denies events at random, out of 100, with another answer to the same
-/// event never.
-fn denies_at_random(percent: u64) -> impl Fn(&[u64]) -> Attempt {
-    move |seqs| {
-        let is_bad = |seq: &u64| fastrand::Rng::with_seed(*seq).u64(..100) < percent;
-        if seqs.iter().any(is_bad) { refused(Class::Denied) } else { Attempt::Accepted }
-    }
-}
-
-#[test]
-fn sink_whose_destination_denies_most_events_and_accepts_others_is_not_parked() {
-    for (percent, most_pauses) in [(70, 0), (95, 60)] {
-        let answer = denies_at_random(percent);
-        let first_good = (1..).find(|seq| answer(&[*seq]) == Attempt::Accepted).unwrap();
-        let mut machine = Machine::new(Policy { max_delivery: 1, ..live() });
-        // A good event, a bad one and a good one.
-        machine.resolution.add(vec![TestEvent(first_good, 1)]);
-        machine.run(9, &answer);
-        machine.resolution.add(events(first_good + 1..=first_good + 2_000));
-        let actions = machine.run(100_000, &answer);
-        let count = |text: &str| actions.iter().filter(|action| *action == text).count();
-        // The first events in a row may be bad.
-        assert!(count("park") <= 2, "{percent}: {actions:?}");
-        assert!(count("slow") <= most_pauses, "{percent}: {} pauses", count("slow"));
-        let accepted = machine.fates(Fate::Delivered).len();
-        let good = (first_good..=first_good + 2_000)
-            .filter(|seq| answer(&[*seq]) == Attempt::Accepted)
-            .count();
-        assert_eq!(accepted, good, "{percent}");
-    }
-}
-
-#[test]
-fn sink_that_is_slowed_down_is_parked_ten_minutes_after_the_last_acceptance() {
-    let mut machine = Machine::new(Policy { max_delivery: 1, ..live() });
-    machine.resolution.add(events(1..=3));
-    let bad = refuses(&[2], Class::Denied);
-    assert_eq!(machine.run(9, &bad), ["1", "2", "3", "!2", "aside 2", "wait 20"]);
-    machine.resolution.add(events(4..=2_000));
-    let accepted_at = machine.now;
-    let mut numbers = Vec::new();
-    let mut since_pause = 0;
-    loop {
-        match machine.step(|_| refused(Class::Denied)).as_str() {
-            "slow" => {
-                numbers.push(std::mem::take(&mut since_pause));
-                machine.now += Duration::from_secs(14);
-            }
-            "park" => break,
-            _ => since_pause += 1,
-        }
-    }
-    assert_eq!((machine.now - accepted_at).as_secs(), 616);
-    // The oldest event, and untried ones.
-    assert_eq!(numbers[..6], [PARK_IF_MIXED, 2, 1 + 2, 1 + 4, 1 + 8, 1 + 8]);
-    let actions = machine.run(300, |_| refused(Class::Denied));
-    assert!(!actions.contains(&"slow".to_owned()), "{actions:?}");
     assert!(machine.fates(Fate::Dead).is_empty());
 }
