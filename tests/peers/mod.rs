@@ -3,6 +3,7 @@
 //! The tests need programs that `.ci/run` installs. A test whose program is missing is skipped, or
 //! fails if `OBSERVER_TEST_TOOLS` is set.
 
+mod clients;
 mod collectors;
 mod duckdb;
 mod everything;

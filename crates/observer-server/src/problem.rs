@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,9 +14,6 @@ use utoipa::ToSchema;
 
 /// Default value of `Retry-After` with 429 and 503, in seconds.
 pub(crate) const DEFAULT_RETRY_AFTER: u16 = 1;
-/// Size up to which an unread body is read and discarded after the response, so that the connection
-/// can be used again.
-const MAX_DISCARDED: u64 = 64 << 10;
 /// Media type of problem details.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -146,12 +142,6 @@ impl Problem {
     /// Closes the connection after the response, since the rest of the request is not read.
     pub(crate) fn closing(self) -> Self {
         Self { connection: Connection::Close, ..self }
-    }
-
-    /// Closes the connection after the response if the unread body is large.
-    pub(crate) fn closing_after(self, body: &HttpBody) -> Self {
-        let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_DISCARDED);
-        if is_small { self } else { self.closing() }
     }
 
     /// Returns the reason under which the rejected event is counted; `None` if the server is at

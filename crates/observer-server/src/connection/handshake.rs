@@ -1,7 +1,6 @@
 //! TLS handshakes.
 
 use std::io;
-use std::time::Duration;
 
 use axum::http::StatusCode;
 use tokio::io::AsyncWriteExt;
@@ -10,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use super::client_watch::{Flags, WatchedStream};
+use super::context::ConnectionContext;
 use super::linger::LingeringStream;
 use super::reject::respond_unread;
 use crate::problem::Problem;
@@ -38,9 +38,9 @@ pub(crate) async fn handshake(
     stream: TcpStream,
     flags: &Flags,
     tls: &TlsHandle,
-    timeout: Duration,
+    context: &ConnectionContext,
 ) -> Result<TlsStream<LingeringStream<WatchedStream<TcpStream>>>, HandshakeError> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + context.header_timeout;
     let mut first = [0];
     match timeout_at(deadline, stream.peek(&mut first)).await {
         Err(_) => return Err(HandshakeError::TimedOut),
@@ -54,7 +54,7 @@ pub(crate) async fn handshake(
         return Err(HandshakeError::PlainHttp);
     }
     let stream = WatchedStream::new(stream, flags.watch.clone());
-    let stream = LingeringStream::new(stream, flags.linger.clone());
+    let stream = LingeringStream::new(stream, flags.linger.clone(), context.drain.clone());
     match timeout_at(deadline, tls.acceptor().accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, mut stream))) => {

@@ -1,11 +1,12 @@
 //! HTTP/1.1 on one connection.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::CONNECTION;
-use axum::http::{Method, StatusCode};
+use axum::http::header::{CONNECTION, EXPECT};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Parts;
@@ -24,6 +25,7 @@ use super::handshake::{HandshakeError, handshake};
 use super::linger::LingeringStream;
 use super::reject;
 use super::slots::{Slot, Slots};
+use super::unread_body::UnreadBody;
 use crate::problem::Problem;
 use crate::tls::TlsHandle;
 
@@ -37,7 +39,7 @@ pub(crate) async fn serve_plain(
     let _ = stream.set_nodelay(true);
     let (flags, slot) = (Flags::default(), context.slots.take());
     let stream = WatchedStream::new(stream, flags.watch.clone());
-    let stream = LingeringStream::new(stream, flags.linger.clone());
+    let stream = LingeringStream::new(stream, flags.linger.clone(), context.drain.clone());
     tokio::select! {
         biased;
         () = serve(stream, flags, &slot, None, &context) => {}
@@ -58,7 +60,7 @@ pub(crate) async fn serve_tls(
     let (flags, slot) = (Flags::default(), context.slots.take());
     let encrypted = tokio::select! {
         biased;
-        encrypted = handshake(stream, &flags, &tls, context.header_timeout) => encrypted,
+        encrypted = handshake(stream, &flags, &tls, &context) => encrypted,
         () = context.drain.cancelled() => return,
         () = slot.reclaimed() => return,
     };
@@ -89,7 +91,7 @@ pub(crate) async fn serve_admin(
     // Its slot is not reclaimed for other connections, whose permits are not those of this socket.
     let slot = Slots::new().take();
     let stream = WatchedStream::new(stream, flags.watch.clone());
-    let stream = LingeringStream::new(stream, flags.linger.clone());
+    let stream = LingeringStream::new(stream, flags.linger.clone(), context.drain.clone());
     serve(stream, flags, &slot, Some(ViaAdminSocket), &context).await;
 }
 
@@ -102,25 +104,32 @@ async fn serve(
     context: &ConnectionContext,
 ) {
     let (dispatcher, slot, flag) = (context.dispatcher.clone(), slot.clone(), linger.clone());
+    let unread = UnreadBody::default();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let (dispatcher, slot, flag) = (dispatcher.clone(), slot.clone(), flag.clone());
+        let unread = unread.clone();
         let watch = (request.method() == Method::GET).then(|| watch.clone());
         // Boxed, because hyper reserves space for the future on every connection, idle ones
         // included.
         Box::pin(async move {
             let _active = slot.begin_request().await;
-            let mut request = request.map(Body::new);
+            let expects_continue = request.headers().contains_key(EXPECT);
+            let mut request = request.map(|body| Body::new(unread.keep_rest_of(body)));
             if let Some(watch) = watch {
                 request.extensions_mut().insert(watch);
             }
             if let Some(admin) = admin {
                 request.extensions_mut().insert(admin);
             }
-            let response = dispatcher.dispatch(request).await;
-            if response.as_ref().is_ok_and(leaves_body_unread) {
+            let Ok(mut response) = dispatcher.dispatch(request).await;
+            let stays_open = unread.discard(!closes(&response) && !expects_continue).await;
+            if !stays_open {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if closes(&response) {
                 flag.set();
             }
-            response
+            Ok::<_, Infallible>(response)
         })
     });
     let stream = TokioIo::new(ErrorBodyStream::new(stream, linger.clone(), MAX_BUFFER));
@@ -155,7 +164,9 @@ fn slow_head(limit: Duration) -> Problem {
     Problem::new(StatusCode::REQUEST_TIMEOUT, detail).reason(RejectReason::Timeout)
 }
 
-fn leaves_body_unread(response: &Response) -> bool {
+/// Returns whether the connection closes after the response, although the request may not have been
+/// read to its end.
+fn closes(response: &Response) -> bool {
     response.headers().get(CONNECTION).is_some_and(|value| value == "close")
 }
 

@@ -8,14 +8,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Limit of the bytes that are discarded after an unread request.
-const MAX_BYTES: usize = 16 << 20;
-/// Limit of the time for which they are discarded.
-const MAX_TIME: Duration = Duration::from_secs(2);
+/// Limit of the time for which the bytes after an unread request are discarded.
+const MAX_TIME: Duration = Duration::from_secs(30);
+/// Limit of the time without such bytes.
+const MAX_IDLE: Duration = Duration::from_secs(5);
+/// Limit of both times after the shutdown of the server has begun.
+const MAX_DRAIN: Duration = Duration::from_millis(500);
 
-/// Stream that discards input for a moment after its shutdown, if its [`LingerFlag`] is set.
+/// Stream that discards input for a while after its shutdown, if its [`LingerFlag`] is set.
 ///
 /// When a socket is closed while it holds unread bytes, the kernel resets the connection. The reset
 /// may overtake the response that rejects those bytes: the client then sees a broken connection
@@ -24,8 +27,49 @@ const MAX_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct LingeringStream<S> {
     stream: S,
     linger: LingerFlag,
-    left: usize,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// Cancelled when the shutdown of the server begins.
+    drain: CancellationToken,
+    discard: Option<Discard>,
+}
+
+/// Times of an end that discards input.
+#[derive(Debug)]
+struct Discard {
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    is_draining: bool,
+    /// Time after which nothing more is discarded.
+    end: Instant,
+    /// The same, or an earlier time if no bytes arrive until then.
+    idle_end: Pin<Box<Sleep>>,
+}
+
+impl Discard {
+    fn new(drain: CancellationToken) -> Self {
+        let now = Instant::now();
+        Self {
+            draining: Box::pin(drain.cancelled_owned()),
+            is_draining: false,
+            end: now + MAX_TIME,
+            idle_end: Box::pin(tokio::time::sleep_until(now + MAX_IDLE)),
+        }
+    }
+
+    /// Completes when nothing more is to be discarded.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_draining && self.draining.as_mut().poll(cx).is_ready() {
+            self.is_draining = true;
+            self.end = self.end.min(Instant::now() + MAX_DRAIN);
+            let idle_end = self.idle_end.deadline().min(self.end);
+            self.idle_end.as_mut().reset(idle_end);
+        }
+        self.idle_end.as_mut().poll(cx)
+    }
+
+    /// Notes that bytes have arrived.
+    fn extend(&mut self) {
+        let idle_end = self.end.min(Instant::now() + MAX_IDLE);
+        self.idle_end.as_mut().reset(idle_end);
+    }
 }
 
 /// Flag of a connection whose request was not read to its end before the response. Clones share it.
@@ -39,25 +83,24 @@ impl LingerFlag {
 }
 
 impl<S: AsyncRead + Unpin> LingeringStream<S> {
-    pub(crate) fn new(stream: S, linger: LingerFlag) -> Self {
-        Self { stream, linger, left: MAX_BYTES, deadline: None }
+    pub(crate) fn new(stream: S, linger: LingerFlag, drain: CancellationToken) -> Self {
+        Self { stream, linger, drain, discard: None }
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(MAX_TIME)));
-        if deadline.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
+        let discard = self.discard.get_or_insert_with(|| Discard::new(self.drain.clone()));
         let mut space = [0; 8 << 10];
-        while self.left > 0 {
+        loop {
+            if discard.poll_end(cx).is_ready() {
+                return Poll::Ready(());
+            }
             let mut buffer = ReadBuf::new(&mut space);
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
             if read.is_err() || buffer.filled().is_empty() {
-                break;
+                return Poll::Ready(());
             }
-            self.left = self.left.saturating_sub(buffer.filled().len());
+            discard.extend();
         }
-        Poll::Ready(())
     }
 }
 

@@ -3,9 +3,10 @@
 //! [`listener`] accepts a TCP connection and acquires a permit for it; [`slots`] selects idle
 //! connections to close when no permit is left, and [`reject`] responds with 503 if none is idle.
 //! On a TLS address a [`handshake`] follows. The [`admin_socket`] is a Unix socket with permits of
-//! its own. [`http`] then serves requests until the connection ends: [`linger`] and [`error_body`]
-//! wrap its stream so that clients receive responses to requests that were not read to their end,
-//! and a body with every error; [`client_watch`] notices a client that is gone before its response.
+//! its own. [`http`] then serves requests until the connection ends. [`unread_body`] reads the short
+//! rest of a refused request; after a longer one, [`linger`] lets the response arrive before the
+//! connection closes. [`error_body`] adds a body to every error; [`client_watch`] notices a client
+//! that is gone before its response.
 //!
 //! Shutdown has two stages: after `drain` no further request begins; after `cut` connections are
 //! closed whatever they are doing.
@@ -21,6 +22,7 @@ mod linger;
 pub(crate) mod listener;
 mod reject;
 mod slots;
+mod unread_body;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use super::linger::{LingerFlag, LingeringStream};
 use crate::problem::Problem;
@@ -29,7 +30,7 @@ pub(crate) async fn too_many_connections(stream: TcpStream, max_connections: usi
 pub(crate) async fn respond_unread(stream: TcpStream, problem: Problem) {
     let linger = LingerFlag::default();
     linger.set();
-    respond_on(LingeringStream::new(stream, linger), problem).await;
+    respond_on(LingeringStream::new(stream, linger, CancellationToken::new()), problem).await;
 }
 
 /// Sends the problem on a stream that lingers already, and closes the connection.

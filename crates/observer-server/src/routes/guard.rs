@@ -77,7 +77,7 @@ impl Guard {
                 {
                     self.state.pipeline.count_rejected(reason);
                 }
-                problem.closing_after(request.body()).into_response()
+                problem.into_response()
             }
         };
         add_security_headers(response.headers_mut());

@@ -16,4 +16,5 @@ mod shutdown;
 mod support;
 mod tls;
 mod tls_files;
+mod unread_bodies;
 mod warnings;

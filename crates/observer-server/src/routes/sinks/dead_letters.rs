@@ -250,7 +250,7 @@ pub(crate) async fn post_dead_letters(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
+    let name = known_sink(&state, name)?;
     let body = SinkRequestBody::read(&state, &caller, request).await?;
     let usage = r#"the body is {"ids":[…]}, {"ids":["…"],"event":{…}} or {"all":true}"#;
     let selection: RedeliveryRequest<'_> = parse(&body.bytes, usage)?;

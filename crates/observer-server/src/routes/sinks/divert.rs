@@ -69,7 +69,7 @@ pub(crate) async fn post_diversion(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
+    let name = known_sink(&state, name)?;
     let body = SinkRequestBody::read(&state, &caller, request).await?;
     let usage = r#"the body is {}, {"event":"…"} or {"head":…}"#;
     let diversion = match parse(&body.bytes, usage)? {

@@ -126,7 +126,7 @@ pub(crate) async fn post_replay(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let name = known_sink(&state, name).map_err(|problem| problem.closing_after(request.body()))?;
+    let name = known_sink(&state, name)?;
     let body = SinkRequestBody::read(&state, &caller, request).await?;
     let usage =
         r#"the body is {"since":"2026-11-22T17:00:00Z"}, and may have `until` and `filter`"#;
