@@ -171,3 +171,15 @@ fn new_events_take_turns_with_undecided_ones_that_are_due() {
     }
     assert!((110..=120).contains(&read), "{read}");
 }
+
+#[test]
+fn acceptance_renews_the_number_of_dead_letters_on_earlier_evidence() {
+    let mut machine = Machine::new(Policy { max_delivery: 1, ..live() });
+    machine.resolution.add(events(1..=150));
+    let answer = |seqs: &[u64]| {
+        if seqs[0] % 50 == 1 { Attempt::Accepted } else { refused(Class::Permanent) }
+    };
+    let actions = machine.run(1_000, answer);
+    assert!(!actions.contains(&"park".to_owned()), "{actions:?}");
+    assert_eq!(machine.fates(Fate::Dead).len(), 147);
+}
