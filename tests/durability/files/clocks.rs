@@ -13,6 +13,7 @@ const DAY: i64 = 86_400;
 const YEAR: i64 = 365 * DAY;
 
 /// Returns the difference with which a clock shows a time in January 1970.
+#[expect(clippy::disallowed_methods, reason = "the difference to the clock of the system")]
 fn boot_in_1970() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     3 * DAY - i64::try_from(now).unwrap()
