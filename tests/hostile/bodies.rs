@@ -108,9 +108,9 @@ fn invalid_events() -> Vec<(String, u16, Vec<u8>)> {
         ),
         ("only NULs", 400, &[0; 1000]),
         (
-            "a byte order mark",
+            "two byte order marks",
             400,
-            b"\xef\xbb\xbf{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}",
+            b"\xef\xbb\xbf\xef\xbb\xbf{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}",
         ),
         ("an array", 422, br#"[{"source":"job","event_kind":"ok","ok":true}]"#),
         ("a string", 422, br#""{}""#),

@@ -24,6 +24,17 @@ pub enum EventError {
         /// Offset of the first invalid byte, from 0 at the first byte that is not white space.
         offset: usize,
     },
+    /// The text is UTF-16.
+    #[error("the text is UTF-16, and JSON is UTF-8; convert it before it is sent")]
+    Utf16,
+    /// More than one JSON value.
+    #[error("another JSON value follows at line {line}, column {column}")]
+    Several {
+        /// Line of the second value, from 1.
+        line: usize,
+        /// Column of the second value in bytes, from 1.
+        column: usize,
+    },
     /// The text is not JSON.
     #[error("not valid JSON at line {line}, column {column}: {reason}")]
     Syntax {
@@ -76,6 +87,8 @@ impl EventError {
             Self::Empty
             | Self::TooLong { .. }
             | Self::NotUtf8 { .. }
+            | Self::Utf16
+            | Self::Several { .. }
             | Self::Syntax { .. }
             | Self::TooDeep => true,
             // The parser names the field, or the member `event` of an envelope.

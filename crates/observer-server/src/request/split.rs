@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
+use observer_core::EventError;
 use observer_pipeline::RejectReason;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::problem::Problem;
@@ -23,16 +24,22 @@ const MAX_SHARED: usize = 8 << 10;
 /// Blank lines are skipped and not counted. The result has at most `max_items` and one more, which
 /// shows that the batch exceeds the limit.
 ///
+/// A byte order mark is ignored, and an empty body has no items.
+///
 /// # Errors
-/// If the body is empty, or an array that is not valid JSON (400).
+/// If the body is UTF-16, an array that is not valid JSON, or has an object in several lines (400).
 pub(crate) fn split(
     body: &Bytes,
     max_items: usize,
     max_item_bytes: usize,
 ) -> Result<Vec<Bytes>, Problem> {
+    let body = &body.slice(if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }..);
+    if matches!(&body[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..]) {
+        return Err(malformed(EventError::Utf16.to_string()));
+    }
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     match body.iter().find(|byte| !blank(byte)) {
-        None => Err(malformed("the body is empty; send events as lines of JSON or as an array")),
+        None => Ok(Vec::new()),
         Some(b'[') => {
             let text = simdutf8::compat::from_utf8(body).map_err(|error| {
                 malformed(format!(
@@ -55,10 +62,24 @@ pub(crate) fn split(
             let mut start = 0;
             let ends = memchr::memchr_iter(b'\n', body).chain(std::iter::once(body.len()));
             let lines = ends.map(|end| std::mem::replace(&mut start, end + 1)..end);
-            let lines = lines.filter(|line| !body[line.clone()].iter().all(blank));
+            let mut lines = lines.filter(|line| !body[line.clone()].iter().all(blank)).peekable();
+            if lines.peek().is_some_and(|line| has_values_in_lines(body, &body[line.clone()])) {
+                return Err(malformed(
+                    "the body has an event in several lines; write each event on one line \
+                     (`jq -c`), or send a single one to /event",
+                ));
+            }
             Ok(copy_items(body, max_item_bytes, lines.take(max_items + 1)))
         }
     }
+}
+
+/// Returns whether the body has JSON values, of which the first line is only a part.
+fn has_values_in_lines(body: &[u8], first_line: &[u8]) -> bool {
+    // Each other line ends an object.
+    let is_part = !first_line.trim_ascii_end().ends_with(b"}");
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<IgnoredAny>();
+    is_part && values.all(|value| value.is_ok())
 }
 
 /// Copies items out of the body, in order.
@@ -133,7 +154,34 @@ mod tests {
         check("{\"a\":1}", &["{\"a\":1}"]);
         check(" [ {\"a\":1} , {\"b\":[1,2]} ]\n", &["{\"a\":1}", "{\"b\":[1,2]}"]);
         check("[]", &[]);
+        check("", &[]);
+        check(" \n ", &[]);
+        check("\u{feff}{\"a\":1}\n{}", &["{\"a\":1}", "{}"]);
+        check("\u{feff}[{}]", &["{}"]);
         check("not json\n{}", &["not json", "{}"]);
+    }
+
+    #[test]
+    fn other_shapes_are_named() {
+        let detail = |body: &[u8]| {
+            let problem = split(&Bytes::copy_from_slice(body), 10, 1000).unwrap_err();
+            String::from_utf8(problem.to_json()).unwrap()
+        };
+        let pretty = "{\n  \"a\": {\n    \"b\": 1\n  }\n}\n";
+        for body in [pretty.to_owned(), pretty.repeat(2), format!("\n{pretty}{{}}\n")] {
+            assert!(detail(body.as_bytes()).contains("in several lines"), "{body}");
+        }
+        let units: Vec<u16> = "{}".encode_utf16().collect();
+        let utf_16 = |to_bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            units.iter().flat_map(|unit| to_bytes(*unit)).collect()
+        };
+        let (little, big) = (utf_16(u16::to_le_bytes), utf_16(u16::to_be_bytes));
+        let marked = [&b"\xff\xfe"[..], &little].concat();
+        for body in [little, big, marked] {
+            assert!(detail(&body).contains("UTF-16"), "{body:?}");
+        }
+        // Invalid lines are judged one by one.
+        check("{\"a\":\n1,\n{}", &["{\"a\":", "1,", "{}"]);
     }
 
     #[test]
@@ -159,8 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn empty_bodies_and_invalid_arrays_are_errors() {
-        for body in ["", " \n ", "[{}", "[{}] {}", "[\"\u{0}\"]"] {
+    fn invalid_arrays_are_errors() {
+        for body in ["[{}", "[{}] {}", "[\"\u{0}\"]"] {
             assert!(split(&Bytes::copy_from_slice(body.as_bytes()), 10, 1000).is_err(), "{body:?}");
         }
     }

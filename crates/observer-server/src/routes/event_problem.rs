@@ -37,7 +37,14 @@ fn invalid_event(state: &ServerState, error: &EventError) -> Problem {
         (StatusCode::UNPROCESSABLE_ENTITY, RejectReason::Invalid)
     };
     state.pipeline.count_rejected(reason);
-    Problem::new(status, error.to_string()).reason(reason).field(error.field())
+    let remedy = match error {
+        EventError::Several { .. } => {
+            "; send several events to /v1/events, each on a line of its own (with curl, \
+             `--data-binary` keeps line breaks, and `-d` removes them)"
+        }
+        _ => "",
+    };
+    Problem::new(status, format!("{error}{remedy}")).reason(reason).field(error.field())
 }
 
 /// Checks that the caller may send events of this source, and counts the event if not.

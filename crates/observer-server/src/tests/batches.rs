@@ -101,10 +101,9 @@ async fn invalid_items_are_reported_and_the_others_stored() {
 async fn unreadable_batch_is_rejected_as_a_whole() {
     let server = serve_plain().await;
     for (headers, body, status, detail) in [
-        ("", &b""[..], 400, "the body is empty; send events as lines of JSON or as an array"),
         (
             "",
-            b"[{},",
+            &b"[{},"[..],
             400,
             "the array of events is not valid JSON: EOF while parsing a value at line 1 column 4",
         ),
@@ -146,6 +145,33 @@ async fn unreadable_batch_is_rejected_as_a_whole() {
         response.body
     );
     assert_eq!(batch(&mut client, "", EVENT.as_bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn batch_without_events_is_accepted() {
+    let server = serve_plain().await;
+    let mut client = server.client().await;
+    for body in ["", "\n \r\n", "[]", "\u{feff}"] {
+        let response = batch(&mut client, "", body.as_bytes()).await;
+        let counts = value(&response);
+        let counts = ["accepted", "duplicates", "rejected"].map(|name| counts[name].as_u64());
+        assert_eq!((response.status, counts), (200, [Some(0); 3]), "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn events_in_one_line_are_rejected_with_the_remedy() {
+    let server = serve_plain().await;
+    let mut client = server.client().await;
+    let (two, lines) = (format!("{EVENT}{EVENT}"), format!("{EVENT}\n{EVENT}"));
+    let one = client.post(&two).await;
+    let several = client.post(&lines).await;
+    let batch = batch(&mut client, "", two.as_bytes()).await;
+    for response in [one, several, batch] {
+        assert!(response.body.contains("another JSON value follows"), "{response}");
+        assert!(response.body.contains("--data-binary"), "{response}");
+    }
+    assert_eq!(server.pipeline.status().ingest.accepted, 0);
 }
 
 #[tokio::test]

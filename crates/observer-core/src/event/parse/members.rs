@@ -8,7 +8,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -20,8 +20,11 @@ use super::key::{Key, KeySeed};
 use super::unreadable::type_of;
 use crate::scan::{self, MAX_DEPTH};
 
-/// Removes the white space around a JSON text.
-pub(in super::super) fn trimmed(bytes: Bytes) -> Result<Bytes, EventError> {
+/// Removes a byte order mark (RFC 8259, section 8.1) and the white space around a JSON text.
+pub(in super::super) fn trimmed(mut bytes: Bytes) -> Result<Bytes, EventError> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.advance(3);
+    }
     let is_white = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     let Some(start) = bytes.iter().position(|byte| !is_white(byte)) else {
         return Err(EventError::Empty);
@@ -55,6 +58,9 @@ enum Depth {
 impl<'a> Members<'a> {
     pub(in super::super) fn read(raw: &'a [u8]) -> Result<Self, EventError> {
         let Ok(input) = simdutf8::basic::from_utf8(raw) else {
+            if raw.starts_with(b"\xff\xfe") || raw.starts_with(b"\xfe\xff") {
+                return Err(EventError::Utf16);
+            }
             let offset =
                 simdutf8::compat::from_utf8(raw).map_or_else(|error| error.valid_up_to(), str::len);
             return Err(EventError::NotUtf8 { offset });
@@ -74,7 +80,7 @@ impl<'a> Members<'a> {
             let mut json = serde_json::Deserializer::from_str(input);
             Deserialize::deserialize(&mut json).and_then(|IgnoredAny| json.end()).and(Ok(()))
         }
-        .map_err(|error| syntax(&error))?;
+        .map_err(|error| syntax(&error, input))?;
         if !input.starts_with('{') {
             return Err(EventError::NotAnObject { found: type_of(input) });
         }
@@ -172,12 +178,22 @@ impl<'a> Members<'a> {
     }
 }
 
-fn syntax(error: &serde_json::Error) -> EventError {
+/// Returns the error of a text that `serde_json` rejects.
+fn syntax(error: &serde_json::Error, input: &str) -> EventError {
+    let (line, column) = (error.line(), error.column());
+    // Without a byte order mark, the second byte of `{` shows UTF-16.
+    if matches!(input.as_bytes(), [_, 0, ..] | [0, ..]) {
+        return EventError::Utf16;
+    }
+    let mut values = serde_json::Deserializer::from_str(input).into_iter::<IgnoredAny>();
+    if let (Some(Ok(_)), Some(Ok(_))) = (values.next(), values.next()) {
+        return EventError::Several { line, column };
+    }
     let text = error.to_string();
     // serde_json appends line and column, which `EventError` has in fields of their own.
     let reason =
         text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned();
-    EventError::Syntax { line: error.line(), column: error.column(), reason }
+    EventError::Syntax { line, column, reason }
 }
 
 /// Calls `found` with the key and the range of the value of each known member, by `serde_json`.

@@ -84,7 +84,17 @@ fn invalid_json_is_malformed() {
     rejected("{'source':1}", "not valid JSON at line 1, column 2: key must be a string", true);
     rejected(
         format!("{MINIMAL}\n{MINIMAL}"),
-        "not valid JSON at line 2, column 1: trailing characters",
+        "another JSON value follows at line 2, column 1",
+        true,
+    );
+    rejected(
+        format!("{MINIMAL}{MINIMAL}"),
+        &format!("another JSON value follows at line 1, column {}", MINIMAL.len() + 1),
+        true,
+    );
+    rejected(
+        format!("{MINIMAL} and more"),
+        &format!("not valid JSON at line 1, column {}: trailing characters", MINIMAL.len() + 2),
         true,
     );
     rejected(with("\"ok\":true"), "the field `ok` is there twice", true);
@@ -94,6 +104,23 @@ fn invalid_json_is_malformed() {
          parsing a string",
         true,
     );
+}
+
+#[test]
+fn byte_order_mark_is_ignored_and_utf_16_is_named() {
+    let event = Event::parse(format!("\u{feff} {MINIMAL}\n")).unwrap();
+    assert_eq!(event.raw(), MINIMAL.as_bytes());
+    let message = "the text is UTF-16, and JSON is UTF-8; convert it before it is sent";
+    let units: Vec<u16> = MINIMAL.encode_utf16().collect();
+    for (mark, to_bytes) in [
+        (&b""[..], u16::to_le_bytes as fn(u16) -> [u8; 2]),
+        (b"", u16::to_be_bytes),
+        (b"\xff\xfe", u16::to_le_bytes),
+        (b"\xfe\xff", u16::to_be_bytes),
+    ] {
+        let text: Vec<u8> = units.iter().flat_map(|unit| to_bytes(*unit)).collect();
+        rejected([mark, &text].concat(), message, true);
+    }
 }
 
 #[test]
@@ -145,7 +172,8 @@ fn malformed_events_are_told_from_invalid_ones() {
     let rows: &[(&str, Status)] = &[
         ("", Malformed),
         ("{", Malformed),
-        ("\u{feff}{}", Malformed),
+        ("\u{feff}\u{feff}{}", Malformed),
+        ("\u{feff}{}", Invalid),
         (r#"{"source":"s","source":"s","event_kind":"k","ok":true}"#, Malformed),
         (r#"{"source":"s","so\u0075rce":"t","event_kind":"k","ok":true}"#, Malformed),
         (r#"{"source":null,"source":"s","event_kind":"k","ok":true}"#, Malformed),
