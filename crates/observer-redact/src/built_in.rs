@@ -148,8 +148,8 @@ const FORMATS: &[Format] = &[
     token("observer", &["observer_"], Token::at_least(32, &HEX)),
     shape("jwt", &["eyJ"], Shape::Jwt),
     shape("private_key", &["-----BEGIN "], Shape::PrivateKey),
-    shape("bearer", &["Bearer ", "bearer ", "BEARER "], Shape::Bearer),
-    shape("basic", &["Basic ", "basic ", "BASIC "], Shape::Basic),
+    shape("bearer", &["Bearer ", "bearer "], Shape::Bearer),
+    shape("basic", &["Basic ", "basic "], Shape::Basic),
     shape("url", &["://"], Shape::UrlPassword),
 ];
 

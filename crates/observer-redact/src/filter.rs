@@ -18,6 +18,9 @@ const ESCAPE: usize = 6;
 /// Escapes of ASCII characters, and those within `://`.
 const ESCAPES: [&str; 3] = ["\\u00", ":\\/", ":/\\/"];
 
+/// Number of bytes in which prefixes that share a pattern are the same.
+const STEM: usize = crate::rule::MIN_PREFIX;
+
 /// Format with its prefixes and the index of its rule.
 #[derive(Debug)]
 pub(crate) struct Format {
@@ -75,15 +78,12 @@ pub(crate) struct Secret {
 
 impl Prefixes {
     pub(crate) fn new(all: Vec<Format>) -> Result<Self, RuleError> {
-        let prefixes: Vec<_> = all.iter().flat_map(|format| &format.prefixes).collect();
-        // A prefix of another prefix stands for both.
-        let is_shortest = |prefix: &&String| {
-            !prefixes.iter().any(|other| other.len() < prefix.len() && prefix.starts_with(*other))
-        };
-        let mut patterns: Vec<_> =
-            prefixes.iter().copied().filter(is_shortest).map(String::as_str).collect();
-        patterns.sort_unstable();
-        patterns.dedup();
+        let mut prefixes: Vec<_> =
+            all.iter().flat_map(|format| &format.prefixes).map(String::as_str).collect();
+        prefixes.sort_unstable();
+        // Fewer patterns are faster, unless they are too short.
+        let stems = prefixes.chunk_by(|a, b| a.as_bytes()[..STEM] == b.as_bytes()[..STEM]);
+        let mut patterns: Vec<_> = stems.map(common_start).collect();
         let formats = patterns
             .iter()
             .map(|pattern| {
@@ -159,6 +159,13 @@ impl Prefixes {
             }
         }
     }
+}
+
+/// Returns the start that ASCII texts have in common.
+fn common_start<'a>(texts: &[&'a str]) -> &'a str {
+    let (first, last) = (texts[0], texts[texts.len() - 1]);
+    let same = first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
+    &first[..same]
 }
 
 /// Returns whether an escape sequence stands for a character of a prefix or of a key.

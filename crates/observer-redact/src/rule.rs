@@ -10,7 +10,7 @@ use crate::keys;
 pub(crate) const MAX_NAME: usize = 32;
 
 /// Shortest prefix of a secret, in bytes.
-const MIN_PREFIX: usize = 3;
+pub(crate) const MIN_PREFIX: usize = 3;
 
 /// Reaction to a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

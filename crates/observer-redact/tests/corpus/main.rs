@@ -1,4 +1,5 @@
 //! A corpus of secrets and of texts that look like secrets, and properties of redaction.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 
 mod look_alikes;
 mod properties;
