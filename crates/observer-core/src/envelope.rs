@@ -70,7 +70,7 @@ impl Envelope {
         let line = line.into();
         let Line { id, seq, received_at, event } =
             serde_json::from_slice(&line).map_err(EnvelopeError::Envelope)?;
-        let options = ParseOptions { phases: options.phases.clone(), ..ParseOptions::default() };
+        let options = ParseOptions { strict: false, ..options.clone() };
         let event = Submission::parse_with(line.slice_ref(event.get().as_bytes()), &options)?.event;
         Ok(Self { id, seq, received_at, event })
     }
@@ -279,7 +279,11 @@ mod tests {
     #[test]
     fn phases_of_an_envelope_are_those_of_the_options() {
         let line = envelope(7, r#"{"source":"s","event_kind":"queued","ok":true}"#).to_json();
-        let options = ParseOptions { phases: crate::Phases::new(["queued"]), strict: true };
+        let options = ParseOptions {
+            phases: crate::Phases::new(["queued"]),
+            strict: true,
+            ..ParseOptions::default()
+        };
         assert!(Envelope::parse(line.clone(), &options).unwrap().event.is_phase());
         assert!(!Envelope::parse(line, &ParseOptions::default()).unwrap().event.is_phase());
     }

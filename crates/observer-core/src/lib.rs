@@ -65,6 +65,7 @@ pub use event::{Event, EventError, Field, FieldWarning, ParseOptions, Phases, Su
 pub use filter::{AnyOf, Filter, Range};
 pub use folder::{FolderError, verify_writable};
 pub use jiff::Timestamp;
+pub use observer_redact as redact;
 pub use position::Position;
 pub use pricing::{
     CONTEXT_THRESHOLDS, Cost, NoPrices, Pricing, RateQuery, Rates, ServiceTier, context_bucket,

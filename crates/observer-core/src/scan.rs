@@ -20,9 +20,16 @@ const MAX_INNER_DEPTH: usize = MAX_DEPTH - 1;
 ///
 /// Returns `None` if the scanner does not accept `json`, possibly after some calls. After `Some`,
 /// the object is known to be nested no deeper than [`MAX_DEPTH`].
-pub(crate) fn members<'a>(
+pub(crate) fn members<'a>(json: &'a str, found: impl FnMut(&'a str, Range<usize>)) -> Option<()> {
+    members_and_keys(json, found, |_| ())
+}
+
+/// Does what [`members`] does, and calls `passed` with each key inside of a value: the bytes between
+/// its quotes, with escapes.
+pub(crate) fn members_and_keys<'a>(
     json: &'a str,
     mut found: impl FnMut(&'a str, Range<usize>),
+    mut passed: impl FnMut(&[u8]),
 ) -> Option<()> {
     let bytes = json.as_bytes();
     let mut at = skip_white(bytes, expect(bytes, 0, b'{')?);
@@ -37,7 +44,7 @@ pub(crate) fn members<'a>(
             return None;
         }
         at = skip_white(bytes, expect(bytes, skip_white(bytes, at), b':')?);
-        let end = skip_value(bytes, at)?;
+        let end = skip_value(bytes, at, &mut passed)?;
         found(key, at..end);
         at = skip_white(bytes, end);
         match bytes.get(at)? {
@@ -92,7 +99,7 @@ impl<'a> Cursor<'a> {
     /// Moves past a value and returns its text.
     pub(crate) fn skip(&mut self) -> Option<&'a str> {
         let start = self.at;
-        self.at = skip_value(self.bytes, start)?;
+        self.at = skip_value(self.bytes, start, &mut |_| ())?;
         Some(&self.json[start..self.at])
     }
 
@@ -125,8 +132,8 @@ fn skip_white(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Returns the index after the value that begins at `at`.
-fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
+/// Returns the index after the value that begins at `at`. Calls `passed` with each key in it.
+fn skip_value(bytes: &[u8], mut at: usize, passed: &mut impl FnMut(&[u8])) -> Option<usize> {
     // One bit for each open level, set for an object; the innermost level is the lowest bit.
     let (mut objects, mut depth) = (0_u64, 0);
     loop {
@@ -144,7 +151,7 @@ fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
                 } else {
                     (objects, depth) = (objects << 1 | u64::from(is_object), depth + 1);
                     if is_object {
-                        at = skip_key(bytes, at)?;
+                        at = skip_key(bytes, at, passed)?;
                     }
                     continue;
                 }
@@ -161,7 +168,7 @@ fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
                 b',' => {
                     at = skip_white(bytes, at + 1);
                     if is_object {
-                        at = skip_key(bytes, at)?;
+                        at = skip_key(bytes, at, passed)?;
                     }
                     break;
                 }
@@ -181,9 +188,11 @@ fn skip_value(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Returns the index of the value after a key and its colon.
-fn skip_key(bytes: &[u8], at: usize) -> Option<usize> {
-    let end = skip_string(bytes, expect(bytes, at, b'"')?)?;
+/// Returns the index of the value after a key and its colon. Calls `passed` with the key.
+fn skip_key(bytes: &[u8], at: usize, passed: &mut impl FnMut(&[u8])) -> Option<usize> {
+    let start = expect(bytes, at, b'"')?;
+    let end = skip_string(bytes, start)?;
+    passed(&bytes[start..end - 1]);
     Some(skip_white(bytes, expect(bytes, skip_white(bytes, end), b':')?))
 }
 

@@ -39,6 +39,7 @@
 //! - [`registry`]: sink types by name, and the sinks that a configuration builds.
 //! - `options`: conversion of a configuration to the options of the pipeline and the server.
 //! - `prices`: prices of the running observer.
+//! - `redaction`: counts of redacted secrets in the metrics.
 //! - `serve`: [`Service`], the running observer.
 //! - `reload`: reload of the configuration without a restart.
 //! - `telemetry`: export of spans, metrics and the log over OTLP.
@@ -59,6 +60,7 @@ pub mod logging;
 mod options;
 mod permissions;
 mod prices;
+mod redaction;
 pub mod registry;
 mod reload;
 mod serve;

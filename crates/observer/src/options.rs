@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use observer_core::redact::Redactor;
 use observer_pipeline::{DedupWindow, IngestOptions, JournalOptions, Requirements, SinkSpec};
 use observer_server::ServerOptions;
 
@@ -46,12 +47,12 @@ pub(crate) fn ingest(config: &Config) -> IngestOptions {
     }
 }
 
-pub(crate) fn server(config: &Config) -> ServerOptions {
+pub(crate) fn server(config: &Config, redactor: Option<Redactor>) -> ServerOptions {
     let server = &config.server;
     ServerOptions {
         listen: server.listen.iter().map(ToString::to_string).collect(),
         tls: server.tls.as_ref().map(TlsConfig::resolve),
-        parse: config.ingest.parse_options(),
+        parse: config.ingest.parse_options(redactor),
         oversize: config.ingest.oversize,
         max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
         max_batch_body: usize::try_from(server.max_batch_body).unwrap_or(usize::MAX),

@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use observer_core::redact::RedactionCounts;
 use observer_core::sink_name;
 use observer_pipeline::Pipeline;
 use observer_prices::Prices;
@@ -39,6 +40,7 @@ pub(crate) struct Reloader {
     settings: SettingsHandle,
     tls: Option<TlsHandle>,
     event_store: EventStoreHandle,
+    redactions: RedactionCounts,
     /// Configuration at the start of the process, for settings that need a restart.
     started: Config,
     running: Mutex<RunningSinks>,
@@ -98,6 +100,7 @@ impl Reloader {
             settings,
             tls,
             event_store,
+            redactions: RedactionCounts::default(),
             started,
             running,
         }
@@ -106,6 +109,12 @@ impl Reloader {
     /// Sets the name of the sink whose store answers queries at the start.
     pub(crate) fn with_queried(mut self, queried: Option<String>) -> Self {
         self.running.get_mut().queried = queried;
+        self
+    }
+
+    /// Sets the counts of redacted secrets, which continue after a reload.
+    pub(crate) fn with_redactions(mut self, redactions: RedactionCounts) -> Self {
+        self.redactions = redactions;
         self
     }
 
@@ -120,12 +129,13 @@ impl Reloader {
         self.effective(config).validate().map_err(invalid)?;
         let tls = config.load_tls().map_err(invalid)?;
         let table = prices::load(config).await.map_err(invalid)?;
+        let redactor = config.load_redactor(&self.redactions).map_err(invalid)?;
         drop((self.dry_run)().build_all(config).map_err(invalid)?);
         file_sinks::refuse_overlaps(config).map_err(invalid)?;
 
         let mut running = self.running.lock().await;
         let plan = Plan::new(&running.tables, config);
-        self.settings.set(&options::server(config));
+        self.settings.set(&options::server(config, redactor));
         if let (Some(running), Some(loaded)) = (&self.tls, &tls) {
             running.adopt(loaded);
         }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observer_core::private_files;
+use observer_core::redact::RedactionCounts;
 use observer_pipeline::{Pipeline, StartError};
 use observer_prices::Prices;
 use observer_server::{BindError, ReloadHandler, Scope, Server};
 
 use crate::reload::Reloader;
 use crate::telemetry::Telemetry;
-use crate::{Config, ConfigError, Registry, file_sinks, options, permissions, prices};
+use crate::{Config, ConfigError, Registry, file_sinks, options, permissions, prices, redaction};
 
 /// Error type for starting the observer.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,8 @@ pub struct Service {
     server: Server,
     /// Name of the sink whose store answers queries, for the reloader.
     queried: Option<String>,
+    /// Counts of redacted secrets, for the reloader.
+    redactions: RedactionCounts,
     reloader: Option<Arc<Reloader>>,
     telemetry: Option<Telemetry>,
     shutdown_timeout: Duration,
@@ -108,7 +111,10 @@ impl Service {
             &service.server,
             config,
         );
-        let reloader = Arc::new(reloader.with_queried(service.queried.take()));
+        let reloader = reloader
+            .with_queried(service.queried.take())
+            .with_redactions(service.redactions.clone());
+        let reloader = Arc::new(reloader);
         service.server.set_reload_handler(reloader.clone());
         service.reloader = Some(reloader);
         Ok(service)
@@ -124,6 +130,9 @@ impl Service {
         // else starts.
         config.load_tls()?;
         let sinks = registry.build_all(config)?;
+        let redactions = RedactionCounts::default();
+        let redactor = config.load_redactor(&redactions)?;
+        redaction::register(&redactions, &metrics);
         file_sinks::warn_of_overlaps(config);
         // Private before a sink creates it on the way. Sinks report a folder that can't be created.
         let _ = private_files::create_folder(&config.sinks_dir());
@@ -150,7 +159,8 @@ impl Service {
             .start()
             .await?;
         log_recovery(&pipeline);
-        let bound = Server::bind(options::server(config), pipeline.clone(), metrics.clone()).await;
+        let options = options::server(config, redactor);
+        let bound = Server::bind(options, pipeline.clone(), metrics.clone()).await;
         let server = match bound {
             Ok(server) => server,
             Err(error) => {
@@ -167,6 +177,7 @@ impl Service {
             pipeline,
             server,
             queried,
+            redactions,
             reloader: None,
             telemetry,
             shutdown_timeout: config.server.shutdown_timeout,

@@ -7,6 +7,7 @@
 //! | `parse` | the parser |
 //! | `options` | the options of the parser |
 //! | `other_fields` | the fields that the observer does not read |
+//! | `redaction` | redaction of secrets in `extra`, `labels` and other fields |
 //! | `submission` | an event or an envelope, as a producer sends it |
 //! | `trim` | replacement of an `extra` that is too large |
 //! | `error`, `warning` | the violations and warnings that the parser reports |
@@ -17,6 +18,7 @@ mod fields;
 mod options;
 mod other_fields;
 mod parse;
+mod redaction;
 mod submission;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use observer_redact::{Redacted, Redactor};
 
 pub use self::error::EventError;
 pub use self::field::Field;
@@ -149,6 +152,29 @@ impl Event {
         }
         let raw = Bytes::from(trim::without_extra(std::str::from_utf8(&self.raw).ok()?, max)?);
         Some(Self { raw, is_phase: self.is_phase, fields: OnceLock::new() })
+    }
+
+    /// Returns the JSON text of the event without the secrets in `extra`, in `labels` and in unknown
+    /// fields; `None` if there are none. The place of each secret is the name of the field, or
+    /// [`FieldWarning::OTHER`].
+    ///
+    /// [`ParseOptions::redactor`] does the same while an event is parsed.
+    ///
+    /// ```
+    /// use observer_core::Event;
+    /// use observer_core::redact::Redactor;
+    ///
+    /// let event = Event::parse(
+    ///     r#"{"source":"s","event_kind":"ok","ok":true,"labels":{"token":"t-1"},"id":"7"}"#,
+    /// )?;
+    /// let redacted = event.redacted(&Redactor::default()).unwrap();
+    /// assert!(redacted.json.contains(r#""labels":{"token":"[redacted:token]"},"id":"7""#));
+    /// assert_eq!(redacted.found[0].place, "labels");
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
+    #[must_use]
+    pub fn redacted(&self, redactor: &Redactor) -> Option<Redacted<&'static str>> {
+        redaction::redacted(redactor, std::str::from_utf8(&self.raw).ok()?)
     }
 
     fn fields(&self) -> &Fields {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use observer_redact::Redactor;
 use serde::{Deserialize, Serialize};
 
-/// Options of [`Submission::parse_with`](crate::Submission::parse_with). A clone shares the phases.
+/// Options of [`Submission::parse_with`](crate::Submission::parse_with). A clone shares the
+/// phases and the redactor.
 ///
 /// ```
 /// use observer_core::{ParseOptions, Phases, Submission};
@@ -23,6 +25,23 @@ pub struct ParseOptions {
     /// True if an optional field that can't be read makes the event invalid. Otherwise the field is
     /// absent, and there is a warning.
     pub strict: bool,
+    /// Redactor of the secrets in `extra`, in `labels` and in unknown fields; none by default.
+    ///
+    /// ```
+    /// use observer_core::redact::Redactor;
+    /// use observer_core::{ParseOptions, Submission};
+    ///
+    /// let options = ParseOptions { redactor: Some(Redactor::default()), ..Default::default() };
+    /// let event = r#"{"source":"s","event_kind":"ok","ok":true,"extra":{"api_key":"k-1"}}"#;
+    /// let submission = Submission::parse_with(event, &options)?;
+    /// assert_eq!(submission.event.extra(), Some(r#"{"api_key":"[redacted:api_key]"}"#));
+    /// assert_eq!(
+    ///     submission.warnings[0].detail,
+    ///     "a secret was redacted: extra.api_key (rule api_key)"
+    /// );
+    /// # Ok::<(), observer_core::EventError>(())
+    /// ```
+    pub redactor: Option<Redactor>,
 }
 
 /// Event kinds that report the progress of a cycle and not its outcome.

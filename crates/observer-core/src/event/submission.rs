@@ -3,6 +3,7 @@
 use std::mem;
 
 use bytes::Bytes;
+use observer_redact::Redactor;
 use uuid::Uuid;
 
 use super::Event;
@@ -10,6 +11,7 @@ use super::error::EventError;
 use super::field::Field;
 use super::options::ParseOptions;
 use super::parse::{Members, OnUnreadable, quoted, trimmed};
+use super::redaction;
 use super::warning::FieldWarning;
 
 /// Event as a producer sends it, bare or in an envelope.
@@ -37,9 +39,9 @@ pub struct Submission {
     pub event: Event,
     /// Identity of the event, from its envelope.
     pub id: Option<Uuid>,
-    /// Optional fields that can't be read, and are treated as absent.
+    /// Optional fields that can't be read, and are treated as absent, and redacted fields.
     pub warnings: Vec<FieldWarning>,
-    /// Bytes of the event as the producer sent it, if [`trim`](Self::trim) replaced a part of them.
+    /// Bytes of the event before [`trim`](Self::trim) replaced a part of them.
     pub untrimmed: Option<Bytes>,
 }
 
@@ -52,30 +54,45 @@ impl Submission {
         Self::parse_with(bytes, &ParseOptions::default())
     }
 
-    /// Parses an event, or an envelope around one.
+    /// Parses an event, or an envelope around one, and redacts it with the
+    /// [`redactor`](ParseOptions::redactor).
     ///
     /// # Errors
     /// If the bytes are not a valid event; the error is the first violation, see [`EventError`].
     /// With [`strict`](ParseOptions::strict), what would be a warning is a violation.
     pub fn parse_with(bytes: impl Into<Bytes>, options: &ParseOptions) -> Result<Self, EventError> {
+        let redactor = options.redactor.as_ref();
+        let filter = redactor.map(Redactor::key_filter);
         let mut raw = trimmed(bytes.into())?;
-        let mut members = Members::read(&raw)?;
+        let mut members = Members::read_with(&raw, filter)?;
         let mut id = None;
         if let Some(inner) = members.enclosed_event() {
             members.reject_repeated_event()?;
             members.reject_repeated_identity()?;
             id = envelope_id(&members)?;
             raw = raw.slice(inner);
+            members = Members::read_with(&raw, filter)?;
+        }
+        // Before the fields are read, so that no warning and no error has a secret.
+        let redacted = redactor
+            .filter(|redactor| members.may_have_secrets(redactor))
+            .and_then(|redactor| redaction::redacted(redactor, members.input()));
+        let mut found = Vec::new();
+        if let Some(redacted) = redacted {
+            raw = redacted.json.into();
+            found = redacted.found;
             members = Members::read(&raw)?;
         }
         let mut warnings = Vec::new();
         let on_unreadable =
             if options.strict { OnUnreadable::Reject } else { OnUnreadable::Warn(&mut warnings) };
         let (fields, is_phase) = members.to_fields(&options.phases, on_unreadable)?;
+        warnings.extend(redaction::warnings(&found));
         Ok(Self { event: Event::new(raw, fields, is_phase), id, warnings, untrimmed: None })
     }
 
-    /// Returns the bytes of the event as the producer sent it, from which its identity is derived.
+    /// Returns the bytes of the event as the producer sent it, without its secrets, from which its
+    /// identity is derived.
     #[must_use]
     pub fn content(&self) -> &Bytes {
         self.untrimmed.as_ref().unwrap_or_else(|| self.event.raw())

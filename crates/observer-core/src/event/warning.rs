@@ -21,13 +21,16 @@ use super::field::Field;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldWarning {
-    /// Name of the field, which is one of [`Field`].
+    /// Name of the field, which is one of [`Field`], or [`OTHER`](Self::OTHER).
     pub field: &'static str,
     /// Problem and consequence, with an excerpt of the value.
     pub detail: Cow<'static, str>,
 }
 
 impl FieldWarning {
+    /// Stands for the fields that are not in [`Field`].
+    pub const OTHER: &str = "other";
+
     /// Creates a warning about a field.
     pub fn new(field: Field, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { field: field.as_str(), detail: detail.into() }

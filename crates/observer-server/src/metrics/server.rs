@@ -48,8 +48,8 @@ impl ServerMetrics {
             "Warnings in responses to accepted events, by field.",
         );
         let field_warnings = IntCounterVec::new(field_warnings, &["field"]).expect(VALID);
-        for field in Field::ALL {
-            field_warnings.with_label_values(&[field.as_str()]);
+        for field in Field::ALL.map(Field::as_str).into_iter().chain([FieldWarning::OTHER]) {
+            field_warnings.with_label_values(&[field]);
         }
         Self {
             request_seconds,

@@ -49,10 +49,11 @@ impl EventOptions {
         let size = bytes.len();
         let mut submission =
             Submission::parse_with(bytes, &self.parse).map_err(RejectedEvent::Invalid)?;
-        if size <= self.max_bytes {
+        let event = &submission.event;
+        // A redacted event may have grown.
+        if size.max(event.raw().len()) <= self.max_bytes {
             return Ok(submission);
         }
-        let event = &submission.event;
         if event.raw().len() <= self.max_bytes {
             // An event stays in memory for a while, and must not keep a large envelope or a whole
             // batch alive.

@@ -89,7 +89,8 @@ async fn rejected_event_names_the_defect_and_counts_no_warning() {
 
 #[tokio::test]
 async fn strict_server_rejects_a_defect_in_an_optional_field() {
-    let parse = ParseOptions { strict: true, phases: Phases::new(["queued"]) };
+    let parse =
+        ParseOptions { strict: true, phases: Phases::new(["queued"]), ..ParseOptions::default() };
     let server =
         serve(ServerOptions { parse, ..options() }, Pipeline::builder().start().await.unwrap())
             .await;

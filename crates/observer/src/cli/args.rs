@@ -131,7 +131,11 @@ pub(super) enum Command {
     Serve(ServeArgs),
     /// Validate the configuration and check that each sink is reachable
     #[command(after_help = CHECK_EXAMPLES)]
-    Check,
+    Check {
+        /// Show which secrets of a file of events would be redacted, and check nothing else
+        #[arg(long, value_name = "FILE")]
+        redact: Option<PathBuf>,
+    },
     /// Send events to an observer: one from flags, or NDJSON from files or standard input
     Emit(Box<EmitArgs>),
     /// List events of the knowledge base, or show one

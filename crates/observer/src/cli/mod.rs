@@ -11,6 +11,7 @@ mod journal;
 mod kb;
 mod output;
 mod query;
+mod redact;
 mod remote;
 mod replay;
 mod signal;
@@ -86,7 +87,15 @@ fn dispatch(
         Command::Serve(arguments) => {
             serve(move || Ok(arguments.clone().apply(load()?)), sink_types, &log)
         }
-        Command::Check => {
+        Command::Check { redact: Some(file) } => {
+            let text = match load()?.redact.preview() {
+                Some(redactor) => redact::preview(&redactor, &file)?,
+                None => "redaction is disabled by redact.enabled\n".to_owned(),
+            };
+            print(&text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { redact: None } => {
             let config = load()?;
             config.load_tls()?;
             let prices = prices::describe(&config, &config.load_prices()?);

@@ -12,8 +12,18 @@ use super::{
 
 /// Returns every problem of the configuration.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
-    let Config { origin: _, data_dir, server, access, ingest, journal, prices, telemetry, sinks } =
-        config;
+    let Config {
+        origin: _,
+        data_dir,
+        server,
+        access,
+        ingest,
+        redact,
+        journal,
+        prices,
+        telemetry,
+        sinks,
+    } = config;
     let mut problems = Vec::new();
     let mut reject = |applies: bool, key: &str, message: &str| {
         if applies {
@@ -66,6 +76,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     problems.extend(server_problems(server));
     problems.extend(tls::problems(server));
     problems.extend(access_problems(server, access));
+    problems.extend(redact.problems());
     problems.extend(prices.problems());
     problems.extend(telemetry::problems(telemetry));
     let names = sinks.keys().filter_map(|name| name_problem(name).map(|problem| (name, problem)));

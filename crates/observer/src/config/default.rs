@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::{
-    AccessConfig, Config, IngestConfig, JournalConfig, PricesConfig, ServerConfig, SinkTable,
-    TelemetryConfig,
+    AccessConfig, Config, IngestConfig, JournalConfig, PricesConfig, RedactConfig, ServerConfig,
+    SinkTable, TelemetryConfig,
 };
 
 /// Default data folder, relative to the working directory.
@@ -29,6 +29,7 @@ impl Config {
             server: ServerConfig::default(),
             access: AccessConfig::in_dir(&data_dir),
             ingest: IngestConfig::default(),
+            redact: RedactConfig::default(),
             journal: JournalConfig::in_dir(&data_dir),
             prices: PricesConfig::default(),
             telemetry: TelemetryConfig::default(),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use observer_core::redact::Redactor;
 use observer_core::{Field, ParseOptions, Phases, units};
 use observer_pipeline::Requirements;
 use observer_server::Oversize;
@@ -32,8 +33,8 @@ pub struct IngestConfig {
 
 impl IngestConfig {
     /// Returns the options of the parser of events.
-    pub(crate) fn parse_options(&self) -> ParseOptions {
-        ParseOptions { phases: self.phases.clone(), strict: self.strict }
+    pub(crate) fn parse_options(&self, redactor: Option<Redactor>) -> ParseOptions {
+        ParseOptions { phases: self.phases.clone(), strict: self.strict, redactor }
     }
 }
 

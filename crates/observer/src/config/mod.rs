@@ -43,6 +43,14 @@
 //! strict = false                  # true: an unreadable optional field is an error
 //! oversize = "trim"               # of an event larger than max_body: trim | reject
 //!
+//! [redact]                        # of secrets in extra, labels and unknown fields
+//! enabled = true
+//! action = "mask"                 # mask | hash | drop
+//!
+//! [redact.rules.acme]             # changes a built-in rule, or adds one
+//! prefixes = ["acme_"]            # of secrets
+//! keys = ["acme_key"]             # whose values are secrets
+//!
 //! [journal]
 //! path = "observer-data/journal"
 //! durability = "fsync"            # guaranteed by a response: fsync | write
@@ -84,6 +92,7 @@ mod journal;
 mod load;
 pub(crate) mod parse;
 mod prices;
+mod redact;
 mod server;
 mod sinks;
 mod telemetry;
@@ -98,6 +107,7 @@ pub use ingest::{DedupConfig, IngestConfig};
 pub use journal::JournalConfig;
 pub use load::DEFAULT_FILE;
 pub use prices::PricesConfig;
+pub use redact::{RedactAction, RedactConfig, RedactRule};
 pub use server::ServerConfig;
 pub(crate) use server::address;
 pub use sinks::SinkTable;
@@ -128,6 +138,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// Settings of ingest.
     pub ingest: IngestConfig,
+    /// Settings of redaction.
+    pub redact: RedactConfig,
     /// Settings of the journal.
     pub journal: JournalConfig,
     /// Sources of prices of models.

@@ -24,6 +24,11 @@ impl Key {
             None => Self::Unknown,
         }
     }
+
+    /// Returns whether secrets in the value are redacted. Other values have a meaning.
+    pub(in super::super) fn is_redactable(&self) -> bool {
+        matches!(self, Self::Unknown | Self::Event | Self::Field(Field::Extra | Field::Labels))
+    }
 }
 
 /// Deserializes a key as bytes, so that a lone surrogate in an unknown key is not an error.

@@ -5,10 +5,12 @@
 //! ranges; all others are checked for syntax only. Keys are read as bytes, so that a lone surrogate
 //! in an unknown key (RFC 8259, section 8.2) is no error.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 
 use bytes::{Buf, Bytes};
+use observer_redact::{KeyFilter, Redactor};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -44,6 +46,10 @@ pub(in super::super) struct Members<'a> {
     repeated: u32,
     is_event_repeated: bool,
     has_others: bool,
+    /// Range of all values that may be redacted, and of what is between them.
+    redactable: Option<Range<usize>>,
+    /// True if there is a key that may be the name of a secret.
+    has_secret_key: bool,
     depth: Depth,
     input: &'a str,
 }
@@ -57,6 +63,14 @@ enum Depth {
 
 impl<'a> Members<'a> {
     pub(in super::super) fn read(raw: &'a [u8]) -> Result<Self, EventError> {
+        Self::read_with(raw, None)
+    }
+
+    /// Reads the members, and passes all keys to a filter meanwhile.
+    pub(in super::super) fn read_with(
+        raw: &'a [u8],
+        filter: Option<&KeyFilter>,
+    ) -> Result<Self, EventError> {
         let Ok(input) = simdutf8::basic::from_utf8(raw) else {
             if raw.starts_with(b"\xff\xfe") || raw.starts_with(b"\xfe\xff") {
                 return Err(EventError::Utf16);
@@ -66,8 +80,7 @@ impl<'a> Members<'a> {
             return Err(EventError::NotUtf8 { offset });
         };
         let mut members = Self::new(input);
-        if scan::members(input, |key, range| members.add(Key::of(key.as_bytes()), range)).is_some()
-        {
+        if members.scan(filter).is_some() {
             members.depth = Depth::WithinLimit;
             return Ok(members);
         }
@@ -94,12 +107,48 @@ impl<'a> Members<'a> {
             repeated: 0,
             is_event_repeated: false,
             has_others: false,
+            redactable: None,
+            has_secret_key: false,
             depth: Depth::Unknown,
             input,
         }
     }
 
+    /// Adds the members of an object that [`scan`] accepts.
+    fn scan(&mut self, filter: Option<&KeyFilter>) -> Option<()> {
+        let input = self.input;
+        let Some(filter) = filter else {
+            return scan::members(input, |key, range| self.add(Key::of(key.as_bytes()), range));
+        };
+        let has_secret_key = Cell::new(false);
+        let check = |key: &[u8]| {
+            if filter.may_be_secret(key) {
+                has_secret_key.set(true);
+            }
+        };
+        let add = |key: &str, range| {
+            check(key.as_bytes());
+            self.add(Key::of(key.as_bytes()), range);
+        };
+        scan::members_and_keys(input, add, check)?;
+        self.has_secret_key = has_secret_key.get();
+        Some(())
+    }
+
+    /// Returns `false` if redaction would find nothing. The members have to be read with the
+    /// redactor's filter.
+    pub(in super::super) fn may_have_secrets(&self, redactor: &Redactor) -> bool {
+        // `each_by_serde` reports known members only.
+        self.has_secret_key
+            || self.depth == Depth::Unknown
+            || self.redactable.clone().is_some_and(|range| redactor.may_match(&self.input[range]))
+    }
+
     fn add(&mut self, key: Key, range: Range<usize>) {
+        if key.is_redactable() {
+            let start = self.redactable.as_ref().map_or(range.start, |first| first.start);
+            self.redactable = Some(start..range.end);
+        }
         let (slot, field) = match key {
             Key::Field(field) => (&mut self.values[field as usize], Some(field)),
             Key::Event => (&mut self.event, None),

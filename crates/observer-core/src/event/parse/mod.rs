@@ -22,7 +22,7 @@ use std::ops::Range;
 
 pub(super) use self::key::Key;
 pub(super) use self::members::{Members, each_by_serde, trimmed};
-pub(super) use self::unreadable::{OnUnreadable, quoted};
+pub(super) use self::unreadable::{OnUnreadable, excerpt, quoted};
 use self::unreadable::{Unreadable, type_of};
 use super::error::EventError;
 use super::field::Field;

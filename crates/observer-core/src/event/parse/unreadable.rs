@@ -104,7 +104,7 @@ pub(in super::super) fn quoted(text: &str) -> String {
 }
 
 /// Returns a JSON text for a message: truncated, and without invisible characters.
-fn excerpt(json: &str) -> String {
+pub(in super::super) fn excerpt(json: &str) -> String {
     let (start, ellipsis) = truncated(json);
     let mut text = String::with_capacity(start.len() + ellipsis.len());
     for character in start.chars() {

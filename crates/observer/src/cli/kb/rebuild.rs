@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use observer_core::redact::RedactionCounts;
 use observer_core::{Position, Pricing, SinkSettings};
 use observer_journal::{OfflineJournal, OpenError};
 use observer_kb::{KbConfig, KbError, Rebuild, RebuildError};
@@ -156,7 +157,8 @@ impl Sources {
         journal: Option<&OfflineJournal>,
     ) -> Result<Self, Failure> {
         let (bytes, head) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let options = config.ingest.parse_options();
+        let redactor = config.load_redactor(&RedactionCounts::default())?;
+        let options = config.ingest.parse_options(redactor);
         let mut events = Vec::new();
         let mut total = files::total_size(inputs);
         let mut epoch = None;

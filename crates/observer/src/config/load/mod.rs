@@ -16,8 +16,8 @@ use super::parse::key_path::KeyPath;
 use super::parse::reader::Reader;
 use super::parse::substitute::{Environment, Substituted, substitute};
 use super::{
-    Config, ConfigError, IngestConfig, PricesConfig, Problem, ServerConfig, SinkTable,
-    TelemetryConfig, default,
+    Config, ConfigError, IngestConfig, PricesConfig, Problem, RedactConfig, ServerConfig,
+    SinkTable, TelemetryConfig, default,
 };
 
 /// File that is read if it exists and no other file is named.
@@ -80,6 +80,7 @@ struct Raw {
     server: ServerConfig,
     access: RawAccess,
     ingest: IngestConfig,
+    redact: RedactConfig,
     journal: RawJournal,
     prices: PricesConfig,
     telemetry: TelemetryConfig,
@@ -95,6 +96,7 @@ impl Default for Raw {
             server: ServerConfig::default(),
             access: RawAccess::default(),
             ingest: IngestConfig::default(),
+            redact: RedactConfig::default(),
             journal: RawJournal::default(),
             prices: PricesConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -152,6 +154,7 @@ fn from_table(
         server: raw.server,
         access: raw.access.resolve(&raw.data_dir),
         ingest: raw.ingest,
+        redact: raw.redact,
         journal: raw.journal.resolve(&raw.data_dir),
         prices: raw.prices,
         telemetry: raw.telemetry,
