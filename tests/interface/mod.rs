@@ -7,6 +7,7 @@ mod messages;
 mod prices;
 mod queries;
 mod rebuild;
+mod redaction;
 mod reload;
 mod secrets;
 mod tls;

@@ -1,4 +1,4 @@
-//! Cost of parsing an event and of reading its usage:
+//! Cost of parsing an event, of reading its usage and of redacting it:
 //! `cargo bench -p observer-core [RUNS.ndjson]`.
 //!
 //! The cost of copying the same bytes is reported too, for comparison between machines.
@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use observer_core::Event;
+use observer_core::redact::Redactor;
+use observer_core::{Event, ParseOptions, Submission};
 
 const ROUNDS: u32 = 15;
 
@@ -33,6 +34,13 @@ fn main() {
     let parsed = best(&lines, |line| {
         black_box(Event::parse(line.as_bytes().to_vec()).unwrap());
     });
+    let options = ParseOptions { redactor: Some(Redactor::default()), ..ParseOptions::default() };
+    let submitted = best(&lines, |line| {
+        black_box(Submission::parse(line.as_bytes().to_vec()).unwrap());
+    });
+    let redacted = best(&lines, |line| {
+        black_box(Submission::parse_with(line.as_bytes().to_vec(), &options).unwrap());
+    });
     let read = best(&lines, |line| {
         black_box(Event::parse(line.as_bytes().to_vec()).unwrap().usage());
     });
@@ -41,6 +49,9 @@ fn main() {
         ("parse", parsed),
         ("parse and read the usage", read),
         ("read the usage", read.saturating_sub(parsed)),
+        ("parse a submission", submitted),
+        ("parse and redact it", redacted),
+        ("redact it", redacted.saturating_sub(submitted)),
     ] {
         let nanos = time.as_secs_f64() * 1e9 / lines.len() as f64;
         let ratio = time.as_secs_f64() / copied.as_secs_f64();

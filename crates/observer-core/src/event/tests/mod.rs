@@ -1,8 +1,9 @@
-//! Tests of the parser. `optional` has those of optional fields, `phases` those of phases, `trim`
-//! those of trimming.
+//! Tests of the parser. `optional` has those of optional fields, `phases` those of phases,
+//! `redaction` those of redaction, `trim` those of trimming.
 
 mod optional;
 mod phases;
+mod redaction;
 mod trim;
 
 use bytes::Bytes;

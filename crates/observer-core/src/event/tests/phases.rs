@@ -9,7 +9,7 @@ const REJECTED: Option<(bool, Option<bool>)> = None;
 
 /// Returns whether an event is a phase, and its `ok`; `None` if it is rejected.
 fn parsed(phases: &Phases, kind: &str, ok: &str) -> Option<(bool, Option<bool>)> {
-    let options = ParseOptions { phases: phases.clone(), strict: true };
+    let options = ParseOptions { phases: phases.clone(), strict: true, ..ParseOptions::default() };
     let json = format!(r#"{{"source":"bot","event_kind":"{kind}"{ok}}}"#);
     let submission = Submission::parse_with(json, &options).ok()?;
     assert_eq!(submission.warnings, []);
