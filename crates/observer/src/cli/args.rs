@@ -43,6 +43,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   observer check
   observer --config new.toml check && systemctl restart observer
+  observer check --redact events.ndjson
 
 The check of a sink ends after its `timeout`, or after 10 seconds if that key is absent. No event is
 sent.
@@ -132,7 +133,7 @@ pub(super) enum Command {
     /// Validate the configuration and check that each sink is reachable
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
-        /// Show which secrets of a file of events would be redacted, and check nothing else
+        /// Show only which secrets of a file of events would be redacted
         #[arg(long, value_name = "FILE")]
         redact: Option<PathBuf>,
     },

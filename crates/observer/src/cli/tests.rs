@@ -95,7 +95,8 @@ fn help_has_examples_and_exit_codes() {
     Usage: observer check [OPTIONS]
 
     Options:
-      -h, --help  Print help
+          --redact <FILE>  Show only which secrets of a file of events would be redacted
+      -h, --help           Print help
 
     Global options:
           --config <PATH>        Configuration file; by default ./observer.toml if it exists, else
@@ -108,6 +109,7 @@ fn help_has_examples_and_exit_codes() {
     Examples:
       observer check
       observer --config new.toml check && systemctl restart observer
+      observer check --redact events.ndjson
 
     The check of a sink ends after its `timeout`, or after 10 seconds if that key is absent. No event is
     sent.
