@@ -41,6 +41,15 @@ async fn emit_reads_files_standard_input_and_flags() {
         text_of(&output)
     );
 
+    let array = dir.path().join("runs.json");
+    std::fs::write(&array, format!("[\n{}\n]\n", runs.join(",\n"))).unwrap();
+    let output = emit(&observer, &[array.to_str().unwrap()], None);
+    assert!(
+        text_of(&output).contains("40 events: 0 accepted, 40 duplicate, 0 rejected"),
+        "{}",
+        text_of(&output)
+    );
+
     let mixed = format!(
         "{}\n{{\"source\":\"bot\"}}\n\n{{\"source\":\"job\",\"event_kind\":\"ok\",\"ok\":true}}\n",
         runs[0]

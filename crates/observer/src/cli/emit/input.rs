@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use tokio::fs::File;
-use tokio::io::{self, BufReader};
+use tokio::io::{self, AsyncBufRead, AsyncRead, BufReader};
 
+use super::elements::Elements;
 use super::lines::Lines;
 
 /// Buffer size of an input, in bytes.
@@ -34,10 +35,14 @@ pub(super) enum Stream {
 impl Stream {
     pub(super) async fn open(self) -> io::Result<Lines> {
         Ok(Lines::new(match self {
-            Self::Stdin => Box::new(BufReader::with_capacity(BUFFER, io::stdin())),
-            Self::File(path) => Box::new(BufReader::with_capacity(BUFFER, File::open(path).await?)),
+            Self::Stdin => buffered(io::stdin()),
+            Self::File(path) => buffered(File::open(path).await?),
         }))
     }
+}
+
+fn buffered(reader: impl AsyncRead + Unpin + 'static) -> Box<dyn AsyncBufRead + Unpin> {
+    Box::new(BufReader::with_capacity(BUFFER, Elements::new(reader)))
 }
 
 /// Returns the event from flags, else the files, else standard input.

@@ -1,6 +1,7 @@
 //! `observer emit`: sends events to an observer, one batch per POST request.
 
 mod batch;
+mod elements;
 mod event;
 mod input;
 mod lines;
@@ -33,15 +34,16 @@ Examples:
   observer emit --source bot --event-kind tests_failed --failed --cycle-id c-17 --sig-hash 9f2c \\
       --staffer-id gpt-oss:120b --turns 7 --extra '{\"branch\":\"fix-17\"}'
   observer emit events.ndjson more.ndjson
-  jq -c '.[]' events.json | observer emit --json
+  observer emit --json events.json
   observer emit --url https://observer.example.com:3843 --cacert ca.pem events.ndjson
 
 Events are sent in order. Those of files and standard input are sent in batches of up to 500 lines
 or 1 MiB; a smaller batch is sent as soon as no further input is available. While the observer is
 unreachable or overloaded (408, 425, 429, 502, 503, 504), a request is retried. A repetition is
 harmless, since the observer recognises an event by its identity. A rejected line is reported with
-its file and line number, and the other lines are stored. An optional field that can't be read
-counts as absent; the first ten such warnings are reported in the same way.
+its file and line number, and the other lines are stored; of a JSON array, each element counts as a
+line. An optional field that can't be read counts as absent; the first ten such warnings are
+reported in the same way.
 
 Lines of an archive keep their ids if the token has the scope `relay`, or the observer has no
 tokens. Otherwise each id counts as the `id` of an event of this token, with a warning.
@@ -54,7 +56,7 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct EmitArgs {
-    /// Files of events, one JSON object per line; `-` for standard input
+    /// Files of events, one JSON object per line or one array; `-` for standard input
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 

@@ -163,23 +163,29 @@ async fn batch_rejected_as_a_whole_is_halved_in_order() {
 }
 
 #[tokio::test]
-async fn array_in_the_first_line_is_not_sent_as_a_batch() {
+async fn line_with_an_array_does_not_begin_a_batch() {
     let observer = Observer::start(vec![
-        Step::problem(400, "an array"),
         Step::problem(413, "too many"),
         Step::batch(1, 0, &[]),
         Step::problem(400, "an array"),
         Step::batch(1, 0, &[]),
     ]);
-    let (_folder, inputs) = lines(&["[{}]", "2", "[{},{}]", "4"]);
+    let (_folder, inputs) = lines(&["1", "[{},{}]", "3"]);
     assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs).await, @"
-    events.ndjson:1: 400 an array
-    events.ndjson:3: 400 an array
-    4 events: 2 accepted, 0 duplicate, 2 rejected
+    events.ndjson:2: 400 an array
+    3 events: 2 accepted, 0 duplicate, 1 rejected
     ");
     let received = observer.received();
-    assert_eq!(received.targets(), [SINGLE, BATCH, BATCH, SINGLE, BATCH]);
-    assert_eq!(received.bodies(), ["[{}]", "2\n[{},{}]\n4\n", "2\n", "[{},{}]", "4\n"]);
+    assert_eq!(received.targets(), [BATCH, BATCH, SINGLE, BATCH]);
+    assert_eq!(received.bodies(), ["1\n[{},{}]\n3\n", "1\n", "[{},{}]", "3\n"]);
+}
+
+#[tokio::test]
+async fn elements_of_an_array_are_sent_as_lines() {
+    let observer = Observer::start(vec![Step::batch(3, 0, &[])]);
+    let (_folder, inputs) = lines(&["[", "  {\"a\":", "1},", "{}, 3", "]"]);
+    assert_snapshot!(output_of(&observer.url, RETRY_FOR, inputs).await, @"3 events: 3 accepted, 0 duplicate, 0 rejected");
+    assert_eq!(observer.received().bodies(), ["{\"a\": 1}\n{}\n3\n"]);
 }
 
 #[tokio::test]
