@@ -68,7 +68,7 @@ pub struct Options {
     pub(crate) retain: Duration,
     pub(crate) remembered: Option<RememberedKeys>,
     pub(crate) clock: Clock,
-    /// Clock of pauses, which nobody sets.
+    /// Clock of pauses, which no setting of the system changes.
     pub(crate) monotonic: Clock,
     pub(crate) seed: Option<u64>,
 }
@@ -152,6 +152,12 @@ impl Options {
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
         Self { monotonic: clock.clone(), clock, ..self }
+    }
+
+    /// Sets the clock of records alone. Pauses are still measured by a monotonic clock.
+    #[must_use]
+    pub fn wall_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Derives the salts of segments from a seed, so that the same calls write the same bytes.

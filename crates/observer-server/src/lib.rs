@@ -121,6 +121,7 @@ pub use options::ServerOptions;
 pub use reload::{ReloadError, ReloadHandler, ReloadReport};
 pub use request::access::{Access, InvalidDigest, Rate, Scope, Scopes, Token, TokenDigest};
 pub use request::event::Oversize;
+pub use request::partial_status::PartialStatus;
 pub use routes::query::local::{LocalQueries, LocalResponse};
 pub use routes::router;
 pub use server::{MetricsGuard, Server};

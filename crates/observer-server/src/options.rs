@@ -7,6 +7,7 @@ use observer_core::ParseOptions;
 
 use crate::request::access::Access;
 use crate::request::event::Oversize;
+use crate::request::partial_status::PartialStatus;
 use crate::tls::TlsOptions;
 
 /// Options of a server.
@@ -31,6 +32,8 @@ pub struct ServerOptions {
     pub parse: ParseOptions,
     /// Reaction to an event that is larger than `max_body`.
     pub oversize: Oversize,
+    /// Status of a batch of which some items are rejected, unless its request demands another.
+    pub partial_status: PartialStatus,
     /// Limit of a stored event, in bytes.
     pub max_body: usize,
     /// Limit of a body in bytes, compressed as well as decompressed. A single event may have
@@ -78,6 +81,7 @@ impl Default for ServerOptions {
             tls: None,
             parse: ParseOptions::default(),
             oversize: Oversize::default(),
+            partial_status: PartialStatus::default(),
             max_body: 1 << 20,
             max_batch_body: 16 << 20,
             max_batch_events: 10_000,

@@ -10,6 +10,7 @@ use crate::request::access::Gate;
 use crate::request::body::{BatchLimits, BodyLimits};
 use crate::request::event::EventOptions;
 use crate::request::host::Hosts;
+use crate::request::partial_status::PartialStatus;
 
 /// Settings that apply to each request.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) body: BodyLimits,
     pub(crate) batch: BatchLimits,
     pub(crate) events: EventOptions,
+    pub(crate) partial: PartialStatus,
     pub(crate) max_requests_in_flight: usize,
     pub(crate) max_queries_in_flight: usize,
     pub(crate) max_bytes_in_flight: usize,
@@ -56,6 +58,7 @@ impl Settings {
                 max_bytes: options.max_body,
                 oversize: options.oversize,
             },
+            partial: options.partial_status,
             max_requests_in_flight: options.max_requests_in_flight,
             max_queries_in_flight: options.max_queries_in_flight,
             max_bytes_in_flight: options.max_bytes_in_flight,

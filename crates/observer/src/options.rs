@@ -23,7 +23,8 @@ pub(crate) fn sink(built: BuiltSink) -> SinkSpec {
 /// Sets the clock of the journal unless it is that of the system.
 pub(crate) fn with_clock(options: JournalOptions, clock: Option<&WallClock>) -> JournalOptions {
     let Some(clock) = clock.cloned() else { return options };
-    options.clock(Arc::new(move || u64::try_from(clock().as_microsecond()).unwrap_or_default()))
+    options
+        .wall_clock(Arc::new(move || u64::try_from(clock().as_microsecond()).unwrap_or_default()))
 }
 
 pub(crate) fn journal(config: &Config) -> JournalOptions {
@@ -54,6 +55,7 @@ pub(crate) fn server(config: &Config, redactor: Option<Redactor>) -> ServerOptio
         tls: server.tls.as_ref().map(TlsConfig::resolve),
         parse: config.ingest.parse_options(redactor),
         oversize: config.ingest.oversize,
+        partial_status: config.ingest.partial_status,
         max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
         max_batch_body: usize::try_from(server.max_batch_body).unwrap_or(usize::MAX),
         max_batch_events: server.max_batch_events.get(),

@@ -192,6 +192,10 @@ impl Pipeline {
         let purged = purged.await?;
         if purged > 0 {
             tracing::info!(sink, count = purged, "dead letters were purged");
+            // The sink may be parked since it had no space for them. It need not run.
+            if let Ok(commands) = self.commands(sink) {
+                let _ = commands.try_send(Command::Wake(oneshot::channel().0));
+            }
         }
         Ok(purged)
     }

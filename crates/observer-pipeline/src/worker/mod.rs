@@ -94,6 +94,8 @@ pub(crate) struct Worker {
     pub(crate) head: Arc<Head>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) dead_letters: Arc<Mutex<DeadLetterStore>>,
+    /// True if the last events found no space among the dead letters.
+    pub(crate) is_store_full: bool,
     pub(crate) undecided: Arc<Mutex<UndecidedStore>>,
     /// Decisions about undecided events since the last flush.
     pub(crate) aside_results: Vec<(u64, AsideResult)>,
@@ -153,6 +155,7 @@ impl Worker {
             event_log: setup.event_log,
             phase,
             dead_letters: setup.dead_letters,
+            is_store_full: false,
             undecided: setup.undecided,
             aside_results: Vec::new(),
             aside_evidence: BTreeMap::new(),

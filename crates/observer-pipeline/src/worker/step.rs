@@ -189,6 +189,8 @@ impl Worker {
             let store = self.dead_letters.clone();
             result = self.run_blocking(move || lock(&store).sync()).await;
         }
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::QuotaExceeded;
+        self.is_store_full = result.as_ref().is_err_and(is_full);
         let resolution = &mut self.streams.get_mut(kind).resolution;
         match result {
             Ok(()) => {
@@ -196,7 +198,7 @@ impl Worker {
                 self.apply(kind);
             }
             Err(error) => {
-                let parks = error.kind() == io::ErrorKind::QuotaExceeded;
+                let parks = self.is_store_full;
                 let reason = if parks {
                     error.to_string()
                 } else {

@@ -137,7 +137,8 @@ impl Worker {
     }
 
     /// Waits while the sink is unavailable. Flushes what was delivered before, and executes the
-    /// commands that need no available sink.
+    /// commands that need no available sink. Where only the space for dead letters is missing, they
+    /// can be redelivered.
     async fn wait_until(&mut self, until: Instant, reason: &str) -> Result<Waited, Ended> {
         self.progress.lock().retry_at = Some(timestamp(until));
         let waited = loop {
@@ -159,6 +160,11 @@ impl Worker {
                     }
                     Command::Divert(command) => {
                         self.divert(command).await?;
+                        break Waited::Woken;
+                    }
+                    Command::Redeliver(command) if self.is_store_full => {
+                        // Boxed, since a failed flush waits, too.
+                        Box::pin(self.redeliver(command)).await?;
                         break Waited::Woken;
                     }
                     command => self.reject(command, reason),

@@ -19,5 +19,6 @@ pub(crate) mod host;
 pub(crate) mod idempotency_key;
 pub(crate) mod in_flight;
 pub(crate) mod media_type;
+pub(crate) mod partial_status;
 pub(crate) mod split;
 pub(crate) mod trace_context;

@@ -18,10 +18,12 @@ use crate::request::body::{BatchLimits, collect};
 use crate::request::decompress::{DecodeError, Encoding, SUPPORTED};
 use crate::request::event::{EventOptions, MAX_PARSED_INLINE, RejectedEvent};
 use crate::request::idempotency_key::idempotency_key;
+use crate::request::partial_status::PartialStatus;
 use crate::request::split::split;
 use crate::routes::event_problem::{check_source, ingest_problem, rejected_event};
 use crate::routes::openapi::{self, AnyBody};
 use crate::routes::warnings::{BatchWarning, BatchWarnings};
+use crate::settings::Settings;
 use crate::state::ServerState;
 
 /// Path of the route.
@@ -66,14 +68,18 @@ struct Parsed {
     params(
         ("Content-Encoding" = Option<String>, Header,
             description = "`gzip`, `zstd` or `identity`",
-            pattern = "^(identity)?$", nullable = false)
+            pattern = "^(identity)?$", nullable = false),
+        ("partial" = Option<String>, Query,
+            description = "Status if some items are rejected and others stored; by default \
+                           `ingest.partial_status`",
+            pattern = "^(200|207)$", nullable = false)
     ),
     request_body(content(
         (Vec<openapi::Submission> = "application/json"),
         (String = "application/x-ndjson")
     )),
     responses(
-        (status = 200, description = "All events are stored", body = BatchResponse),
+        (status = 200, description = "All events are stored, or some with `partial` 200", body = BatchResponse),
         (status = 207, description = "Some events are stored; `errors` has the reason for each of \
                                       the others",
             body = BatchResponse),
@@ -104,12 +110,14 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
     let (mut head, body) = request.into_parts();
     let caller = head.extensions.remove::<Caller>().unwrap_or_default();
     let charge = caller.charge();
-    let (limits, options, max_bytes) = {
+    let (limits, options, partial, max_bytes) = {
         let settings = state.settings.load();
-        (settings.batch, settings.events.clone(), settings.max_bytes_in_flight)
+        let Settings { batch, partial, max_bytes_in_flight, .. } = **settings;
+        (batch, settings.events.clone(), partial, max_bytes_in_flight)
     };
     let mut reservation = state.in_flight.reservation(max_bytes);
-    let encoding = check_headers(&head.headers)
+    let (encoding, partial) = check_headers(&head.headers)
+        .and_then(|encoding| Ok((encoding, partial.or_of(head.uri.query())?)))
         .inspect_err(|_| state.pipeline.count_rejected(RejectReason::Malformed))?;
     let body = collect(body, limits.body, &mut reservation, charge).await.map_err(|error| {
         state.pipeline.count_rejected(error.reason());
@@ -152,18 +160,19 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
         }
     }
     let acks = state.pipeline.ingest_batch_as(caller.principal(), submissions).await;
-    respond(state, &caller, sent, acks, errors)
+    let results = results_of(state, &caller, sent, acks, errors)?;
+    Ok(response(results, partial))
 }
 
-/// Returns the response to a batch: `sent` has the index and the warnings of each event that the
+/// Returns the results of a batch: `sent` has the index and the warnings of each event that the
 /// pipeline got, and `errors` the items that were rejected before.
-fn respond(
+fn results_of(
     state: &ServerState,
     caller: &Caller,
     sent: Vec<(usize, Vec<FieldWarning>)>,
     acks: Vec<Result<Ack, IngestError>>,
     errors: Vec<BadItem>,
-) -> Result<Response, Problem> {
+) -> Result<BatchResponse, Problem> {
     let mut results = BatchResponse {
         accepted: 0,
         duplicates: 0,
@@ -205,7 +214,7 @@ fn respond(
     }
     results.warnings_total = all_warnings.total_if_more();
     results.warnings = all_warnings.into_first();
-    Ok(response(results))
+    Ok(results)
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<Encoding, Problem> {
@@ -265,7 +274,7 @@ fn parse(
     Ok(Parsed { items, bytes })
 }
 
-fn response(mut results: BatchResponse) -> Response {
+fn response(mut results: BatchResponse, partial: PartialStatus) -> Response {
     results.errors.sort_by_key(BadItem::index);
     results.rejected = results.errors.len();
     let status = match (results.accepted + results.duplicates, results.rejected) {
@@ -279,7 +288,7 @@ fn response(mut results: BatchResponse) -> Response {
                 .reason(RejectReason::Invalid);
             return problem.items(results.errors).into_response();
         }
-        _ => StatusCode::MULTI_STATUS,
+        _ => partial.into(),
     };
     let mut response = Response::new(
         serde_json::to_vec(&results).expect("strings and numbers serialize to JSON").into(),

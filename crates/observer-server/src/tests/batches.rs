@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::client::{Client, Response};
+use super::support::client::{Client, Response, post};
 use super::support::setup::{EVENT, event, options, serve, serve_plain};
-use crate::ServerOptions;
+use crate::{PartialStatus, ServerOptions};
 use observer_pipeline::{Pipeline, RejectReason};
 
 async fn batch(client: &mut Client, headers: &str, body: &[u8]) -> Response {
@@ -145,6 +145,60 @@ async fn unreadable_batch_is_rejected_as_a_whole() {
         response.body
     );
     assert_eq!(batch(&mut client, "", EVENT.as_bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn sender_chooses_the_status_of_a_batch_with_rejected_items() {
+    let default = serve_plain().await;
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    let options = ServerOptions { partial_status: PartialStatus::Ok, ..options() };
+    let lenient = serve(options, pipeline).await;
+    let lines = format!("{EVENT}\n{{}}\n");
+    for (server, query, status) in [
+        (&default, "", 207),
+        (&default, "?partial=200", 200),
+        (&default, "?partial=207", 207),
+        (&default, "?partial=2", 400),
+        (&lenient, "", 200),
+        (&lenient, "?partial=207", 207),
+    ] {
+        let mut client = server.client().await;
+        let target = format!("/v1/events{query}");
+        client.send(post("", &lines).replacen("/event", &target, 1)).await;
+        let response = client.response().await;
+        assert_eq!(response.status, status, "{query}: {response}");
+        if status != 400 {
+            let counts = ["accepted", "rejected"].map(|name| value(&response)[name].as_u64());
+            assert_eq!(counts, [Some(1); 2], "{query}: {response}");
+        }
+        // Nothing of a batch is stored.
+        client.send(post("", "{}\n{}").replacen("/event", &target, 1)).await;
+        assert_eq!(client.response().await.status, if status == 400 { 400 } else { 422 });
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_log_shippers_are_accepted() {
+    let server = serve_plain().await;
+    let mut client = server.client().await;
+    let fluent_bit = format!("{EVENT}\n{EVENT}\n");
+    let fields = r#","@timestamp":"2026-11-28T10:00:00.000Z","@version":"1","host":{"name":"a"}}"#;
+    let logstash = EVENT.replace('}', fields);
+    let logstash = format!("[{logstash},{logstash}]");
+    let vector = format!("{},{}", EVENT.replace('}', r#","timestamp":1,"path":"/x"}"#), EVENT);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(fluent_bit.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    for (headers, body) in [
+        ("content-type: application/x-ndjson\r\n", fluent_bit.as_bytes()),
+        ("content-type: application/x-ndjson\r\ncontent-encoding: gzip\r\n", &gzip),
+        ("content-type: application/json\r\n", logstash.as_bytes()),
+        ("content-type: application/json\r\n", format!("[{vector}]").as_bytes()),
+        ("content-type: application/x-ndjson\r\n", vector.replace(",{", "\n{").as_bytes()),
+    ] {
+        let response = batch(&mut client, headers, body).await;
+        assert_eq!((response.status, &value(&response)["accepted"]), (200, &json!(2)), "{headers}");
+    }
 }
 
 #[tokio::test]

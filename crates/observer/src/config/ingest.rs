@@ -7,7 +7,7 @@ use std::time::Duration;
 use observer_core::redact::Redactor;
 use observer_core::{Field, ParseOptions, Phases, units};
 use observer_pipeline::Requirements;
-use observer_server::Oversize;
+use observer_server::{Oversize, PartialStatus};
 use serde::Deserialize;
 use serde::de::Deserializer;
 
@@ -29,6 +29,9 @@ pub struct IngestConfig {
     pub strict: bool,
     /// Reaction to an event that is larger than `server.max_body`.
     pub oversize: Oversize,
+    /// Status of a batch of which some items are rejected: 207, or 200 for senders that repeat a
+    /// batch after 207.
+    pub partial_status: PartialStatus,
 }
 
 impl IngestConfig {
@@ -46,6 +49,7 @@ impl Default for IngestConfig {
             phases: Phases::default(),
             strict: false,
             oversize: Oversize::default(),
+            partial_status: PartialStatus::default(),
         }
     }
 }

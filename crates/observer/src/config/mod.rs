@@ -42,6 +42,7 @@
 //! phases = ["started", "heartbeat", "progress"] # event kinds that are no outcomes
 //! strict = false                  # true: an unreadable optional field is an error
 //! oversize = "trim"               # of an event larger than max_body: trim | reject
+//! partial_status = 207            # of a batch with rejected items: 207 | 200
 //!
 //! [redact]                        # of secrets in extra, labels and unknown fields
 //! enabled = true

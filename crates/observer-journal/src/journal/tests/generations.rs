@@ -107,8 +107,7 @@ fn pause_after_a_failed_sync_does_not_follow_the_time_of_the_system() {
         let of = of.clone();
         Arc::new(move || of.load(Ordering::SeqCst)) as crate::Clock
     };
-    let mut options = options(disk.clone()).clock(clock(&wall));
-    options.monotonic = clock(&monotonic);
+    let options = options(disk.clone()).clock(clock(&monotonic)).wall_clock(clock(&wall));
     let (journal, _) = open(options);
     append(&journal, vec![record(1)]).unwrap();
     disk.switches.set(|switches| &switches.no_sync, true);

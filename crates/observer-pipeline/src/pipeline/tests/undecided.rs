@@ -224,11 +224,41 @@ async fn full_dead_letter_store_parks_the_sink_until_there_is_space() {
     assert!((5..30).contains(&stored), "{stored}");
     while account(&pipeline, "sink").1 > 0 {
         pipeline.purge_dead_letters("sink", crate::DeadLetterSelection::All).await.unwrap();
-        pipeline.wake_sink("sink").await.unwrap();
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
     }
     let expected = Account { delivered: 50, dead: 50, ..Account::default() };
     assert_eq!(account(&pipeline, "sink").0, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_dead_letter_store_is_emptied_by_redelivery() {
+    let memory = Memory::default();
+    let refuses = Arc::new(AtomicBool::new(true));
+    let (refusing, sink) = (refuses.clone(), Scripted::new());
+    let sink = sink.responds(move |batch| {
+        let bad = batch.events().iter().any(|envelope| envelope.seq % 2 == 0);
+        let is_refused = bad && refusing.load(Ordering::SeqCst);
+        Some(if is_refused { Err(SinkError::permanent("422")) } else { Ok(Receipt::accepted()) })
+    });
+    let spec = sink.spec_with("sink", r#"{"max_dead_letters":"4KiB","batch":{"max_events":10}}"#);
+    let pipeline = over(&memory).sink(spec).start().await.unwrap();
+    ingest(&pipeline, 1..=100).await;
+    let is_parked = |status: &crate::SinkStatus| parked_reason(status).is_some();
+    until_status(&pipeline, "sink", is_parked).await;
+    let redeliver =
+        || pipeline.redeliver_dead_letters("sink", crate::DeadLetterSelection::All, None);
+    let redelivery = redeliver().await.unwrap();
+    assert_eq!(redelivery.redelivered, 0, "the destination still refuses them");
+    until_status(&pipeline, "sink", is_parked).await;
+    let stored = sink_status(&pipeline, "sink").dead_letters;
+    refuses.store(false, Ordering::SeqCst);
+    assert_eq!(redeliver().await.unwrap().redelivered, stored);
+    until_status(&pipeline, "sink", |status| status.pending == 0).await;
+    // The events that found no space were decided already.
+    let late = sink_status(&pipeline, "sink").dead_letters;
+    assert_eq!(redeliver().await.unwrap().redelivered, late);
+    assert_eq!(sink_status(&pipeline, "sink").dead_letters, 0);
+    assert!(late <= 10, "{late}");
 }
 
 #[tokio::test(start_paused = true)]

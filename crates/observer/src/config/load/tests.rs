@@ -7,7 +7,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use observer_core::{Field, Phases};
 use observer_pipeline::Durability;
-use observer_server::{Oversize, Scope, Scopes, TokenDigest};
+use observer_server::{Oversize, PartialStatus, Scope, Scopes, TokenDigest};
 use observer_sink_otlp::{Compression, Protocol};
 
 use super::from_text;
@@ -83,6 +83,7 @@ fn keys_are_read() {
         phases = ["queued"]
         strict = true
         oversize = "reject"
+        partial_status = 200
         [journal]
         durability = "write"
         max_size = "80MiB"
@@ -113,6 +114,7 @@ fn keys_are_read() {
     assert_eq!(config.ingest.require.keys().collect::<Vec<_>>(), ["bot", "scenario"]);
     assert_eq!(config.ingest.phases, Phases::new(["queued"]));
     assert_eq!((config.ingest.strict, config.ingest.oversize), (true, Oversize::Reject));
+    assert_eq!(config.ingest.partial_status, PartialStatus::Ok);
     assert_eq!(config.journal.path, Path::new("/var/lib/observer/journal"));
     assert_eq!(config.journal.durability, Durability::Write);
     assert_eq!(config.journal.segment_size, 10 << 20, "one eighth of a small journal");
@@ -176,6 +178,7 @@ fn malformed_value_is_reported_with_the_expected_form() {
         "ingest.oversize = 'trims'",
         r#"ingest.oversize: unknown name "trims"; did you mean `trim`?"#,
     );
+    check("ingest.partial_status = 204", "ingest.partial_status: 204 is neither 200 nor 207");
     check("ingest.phases = 'started'", "ingest.phases: expected a list, found \"started\"");
     check(
         "ingest.require.bot = ['cycle']",
