@@ -133,7 +133,7 @@ async fn batch_of_millions_of_tiny_items_stays_within_memory() {
         ("an array of eight million zeros", format!("[{}0]", "0,".repeat(full / 2 - 1))),
         ("an array of five million objects", format!("[{}{{}}]", "{},".repeat(full / 3 - 1))),
         ("eight million lines", "0\n".repeat(full / 2)),
-        ("sixteen million blank lines", "\n".repeat(full)),
+        ("sixteen million blank lines before a number", "\n".repeat(full) + "0"),
         ("an unclosed array", format!("[{}", "0,".repeat(full / 2))),
         (
             "eight million nested arrays",

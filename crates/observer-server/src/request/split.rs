@@ -34,7 +34,10 @@ pub(crate) fn split(
     max_item_bytes: usize,
 ) -> Result<Vec<Bytes>, Problem> {
     let body = &body.slice(if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }..);
-    if matches!(&body[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..]) {
+    if matches!(
+        &body[..],
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, ..]
+    ) {
         return Err(malformed(EventError::Utf16.to_string()));
     }
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
@@ -76,10 +79,11 @@ pub(crate) fn split(
 
 /// Returns whether the body has JSON values, of which the first line is only a part.
 fn has_values_in_lines(body: &[u8], first_line: &[u8]) -> bool {
-    // Each other line ends an object.
-    let is_part = !first_line.trim_ascii_end().ends_with(b"}");
-    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<IgnoredAny>();
-    is_part && values.all(|value| value.is_ok())
+    let values = |text| serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    // Nearly all bodies have lines that begin and end an object.
+    let is_part = !first_line.trim_ascii_end().ends_with(b"}")
+        && values(first_line).any(|value| value.is_err());
+    is_part && values(body).all(|value| value.is_ok())
 }
 
 /// Copies items out of the body, in order.
@@ -182,6 +186,7 @@ mod tests {
         }
         // Invalid lines are judged one by one.
         check("{\"a\":\n1,\n{}", &["{\"a\":", "1,", "{}"]);
+        check("0\n\"a\"\n{}", &["0", "\"a\"", "{}"]);
     }
 
     #[test]

@@ -230,8 +230,8 @@ impl<'a> Members<'a> {
 /// Returns the error of a text that `serde_json` rejects.
 fn syntax(error: &serde_json::Error, input: &str) -> EventError {
     let (line, column) = (error.line(), error.column());
-    // Without a byte order mark, the second byte of `{` shows UTF-16.
-    if matches!(input.as_bytes(), [_, 0, ..] | [0, ..]) {
+    // Without a byte order mark, one of the bytes of `{` shows UTF-16.
+    if matches!(input.as_bytes(), [1..=255, 0, ..] | [0, 1..=255, ..]) {
         return EventError::Utf16;
     }
     let mut values = serde_json::Deserializer::from_str(input).into_iter::<IgnoredAny>();
