@@ -183,3 +183,18 @@ fn acceptance_renews_the_number_of_dead_letters_on_earlier_evidence() {
     assert!(!actions.contains(&"park".to_owned()), "{actions:?}");
     assert_eq!(machine.fates(Fate::Dead).len(), 147);
 }
+
+#[test]
+fn operator_makes_an_undecided_event_due_at_once() {
+    let mut machine = Machine::new(live());
+    machine.resolution.add(events(1..=1));
+    machine.run(9, accepts_all);
+    machine.resolution.add(events(2..=3));
+    let denies = |seqs: &[u64]| {
+        if seqs.contains(&2) { refused(Class::Denied) } else { Attempt::Accepted }
+    };
+    let actions = machine.run(20, denies);
+    assert_eq!(actions.last().map(String::as_str), Some("wait 20"), "{actions:?}");
+    machine.resolution.wake(machine.now);
+    assert_eq!(machine.run(9, accepts_all), ["!2", "wait"]);
+}
