@@ -17,9 +17,9 @@ const OBSOLETE_DATES: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:
 
 /// Returns the delay in `Retry-After` (RFC 9110, section 10.2.3), at most [`MAX_RETRY_AFTER`].
 ///
-/// The header holds seconds or a date; of several headers the longest delay counts. Seconds with decimals are accepted, too. A date counts from
-/// the `Date` header of the response, that is by the destination's clock, and from `now` without
-/// that header. A date in the past means now.
+/// The header holds seconds or a date; of several headers the longest delay counts. Seconds with
+/// decimals are accepted, too. A date counts from the `Date` header of the response, that is by the
+/// destination's clock, and from `now` without that header. A date in the past means now.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let texts = |name: HeaderName| {

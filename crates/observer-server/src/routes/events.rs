@@ -79,7 +79,8 @@ struct Parsed {
         (String = "application/x-ndjson")
     )),
     responses(
-        (status = 200, description = "All events are stored, or some with `partial` 200", body = BatchResponse),
+        (status = 200, description = "All events are stored, or some with `partial` 200",
+            body = BatchResponse),
         (status = 207, description = "Some events are stored; `errors` has the reason for each of \
                                       the others",
             body = BatchResponse),

@@ -10,146 +10,146 @@ use super::*;
 const TABLE: &str = "\
 live, New, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated
+    held           <- by item, permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 live, New, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item, permanent
+    dead           <- by item, permanent
     held           <- denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 live, Queued, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated
+    held           <- by item, permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 live, Queued, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item, permanent
+    dead           <- by item, permanent
     set aside      <- denied, unauthenticated, failed, unavailable, timed out
     queued, park   <- blocked
 live, Held, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated
+    held           <- by item, permanent, denied, unauthenticated
     held, pause    <- failed, unavailable, timed out
     held, park     <- blocked
 live, Held, AnotherHeld:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated
+    held           <- by item, permanent, denied, unauthenticated
     held, pause    <- failed, unavailable, timed out
     held, park     <- blocked
 live, Aside, Nothing:
     delivered      <- accepted
-    aside          <- rejected by item, permanent, denied, unauthenticated, failed, unavailable, timed out
+    aside          <- by item, permanent, denied, unauthenticated, failed, unavailable, timed out
     aside, park    <- blocked
 live, Aside, AnotherHeld:
     delivered      <- accepted
-    aside, park    <- rejected by item, permanent, denied, unauthenticated
+    aside, park    <- by item, permanent, denied, unauthenticated
     aside, pause   <- failed, unavailable, timed out
     aside, park    <- blocked
 live, Aside, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item, permanent
+    dead           <- by item, permanent
     aside          <- denied, unauthenticated, failed, unavailable, timed out
     aside, park    <- blocked
 live, Aside, LastRound:
     delivered      <- accepted
-    dead           <- rejected by item, permanent, denied
+    dead           <- by item, permanent, denied
     aside          <- unauthenticated
     dead           <- failed
     aside          <- unavailable, timed out
     aside, park    <- blocked
 replay, New, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated
+    held           <- by item, permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 replay, New, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item, permanent
+    dead           <- by item, permanent
     held           <- denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 replay, Queued, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated
+    held           <- by item, permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 replay, Queued, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item, permanent
+    dead           <- by item, permanent
     waiting        <- denied, unauthenticated, failed, unavailable, timed out
     queued, park   <- blocked
 replay, Held, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated
+    held           <- by item, permanent, denied, unauthenticated
     held, pause    <- failed, unavailable, timed out
     held, park     <- blocked
 replay, Held, AnotherHeld:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated
+    held           <- by item, permanent, denied, unauthenticated
     held, pause    <- failed, unavailable, timed out
     held, park     <- blocked
 replay, Waiting, Nothing:
     delivered      <- accepted
-    held           <- rejected by item, permanent, denied, unauthenticated, failed
+    held           <- by item, permanent, denied, unauthenticated, failed
     waiting, pause <- unavailable, timed out
     waiting, park  <- blocked
 replay, Waiting, AnotherHeld:
     delivered      <- accepted
-    waiting, park  <- rejected by item, permanent, denied, unauthenticated
+    waiting, park  <- by item, permanent, denied, unauthenticated
     waiting, pause <- failed, unavailable, timed out
     waiting, park  <- blocked
 replay, Waiting, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item, permanent
+    dead           <- by item, permanent
     waiting        <- denied, unauthenticated, failed, unavailable, timed out
     waiting, park  <- blocked
 replay, Waiting, LastRound:
     delivered      <- accepted
-    dead           <- rejected by item, permanent, denied
+    dead           <- by item, permanent, denied
     waiting        <- unauthenticated
     dead           <- failed
     waiting        <- unavailable, timed out
     waiting, park  <- blocked
 own position, New, Nothing:
     delivered      <- accepted
-    dead           <- rejected by item
+    dead           <- by item
     queued, park   <- permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 own position, New, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item
+    dead           <- by item
     queued, park   <- permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 own position, Queued, Nothing:
     delivered      <- accepted
-    dead           <- rejected by item
+    dead           <- by item
     queued, park   <- permanent, denied, unauthenticated
     queued, pause  <- failed, unavailable, timed out
     queued, park   <- blocked
 own position, Queued, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item, permanent
+    dead           <- by item, permanent
     waiting        <- denied, unauthenticated, failed, unavailable, timed out
     queued, park   <- blocked
 own position, Waiting, Nothing:
     delivered      <- accepted
-    dead           <- rejected by item
+    dead           <- by item
     waiting, park  <- permanent, denied, unauthenticated
     waiting, pause <- failed, unavailable, timed out
     waiting, park  <- blocked
 own position, Waiting, Accepted:
     delivered      <- accepted
-    dead           <- rejected by item, permanent
+    dead           <- by item, permanent
     waiting        <- denied, unauthenticated, failed, unavailable, timed out
     waiting, park  <- blocked
 own position, Waiting, LastRound:
     delivered      <- accepted
-    dead           <- rejected by item, permanent, denied
+    dead           <- by item, permanent, denied
     waiting        <- unauthenticated
     dead           <- failed
     waiting        <- unavailable, timed out
@@ -173,7 +173,7 @@ fn attempts() -> impl Iterator<Item = (&'static str, Attempt)> {
     let rejected = || Attempt::PartlyRejected { rejected: vec![(0, "no".into())], refused: 0 };
     let first = ("accepted", Attempt::Accepted);
     successors(Some(first), move |(_, attempt)| match attempt {
-        Attempt::Accepted => Some(("rejected by item", rejected())),
+        Attempt::Accepted => Some(("by item", rejected())),
         Attempt::PartlyRejected { .. } => Some(("permanent", refused(Class::Permanent))),
         Attempt::Refused { class: Class::Permanent, .. } => {
             Some(("denied", refused(Class::Denied)))

@@ -1,3 +1,8 @@
+//! Connections: their limit, refused requests, and the shutdown.
+
+mod shutdown;
+mod unread_bodies;
+
 use insta::assert_snapshot;
 use observer_pipeline::Pipeline;
 

@@ -7,8 +7,8 @@ use observer_pipeline::Pipeline;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::client::{Client, TEST_TIMEOUT};
-use super::support::setup::{EVENT, Running, options, serve, serve_plain};
+use super::super::support::client::{Client, TEST_TIMEOUT};
+use super::super::support::setup::{EVENT, Running, options, serve, serve_plain};
 use crate::ServerOptions;
 use crate::request::access::{Access, Rate, Scope, Scopes, Token, TokenDigest};
 

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use observer_pipeline::Pipeline;
 
-use super::support::client::TEST_TIMEOUT;
-use super::support::setup::{EVENT, options, serve_plain, serve_until};
+use super::super::support::client::TEST_TIMEOUT;
+use super::super::support::setup::{EVENT, options, serve_plain, serve_until};
 
 #[tokio::test]
 async fn shutdown_serves_requests_in_flight_and_closes_idle_connections() {
@@ -63,7 +63,7 @@ async fn dropped_server_closes_its_connections() {
         crate::Server::bind(options(), pipeline, prometheus::Registry::new()).await.unwrap();
     let address = server.local_addrs()[0];
     let running = tokio::spawn(server.run(std::future::pending(), TEST_TIMEOUT));
-    let mut client = super::support::client::Client::connect(address).await;
+    let mut client = super::super::support::client::Client::connect(address).await;
     assert_eq!(client.post(EVENT).await.status, 200);
     running.abort();
     client.expect_close().await;
