@@ -533,6 +533,45 @@ fn undecided_events_are_tried_at_the_pace_of_an_outage() {
 }
 
 #[test]
+fn refusal_in_an_outage_does_not_complete_the_rounds_of_an_undecided_event() {
+    let one_round_left = [
+        (Class::Denied, r#"{"refused_ms":900000,"denied":{"rounds":2,"ms":900000}}"#),
+        (
+            Class::Unauthenticated,
+            r#"{"refused_ms":900000,"unauthenticated":{"rounds":2,"ms":900000}}"#,
+        ),
+        (Class::Failed, r#"{"refused_ms":900000,"failed":{"rounds":7,"ms":900000}}"#),
+    ];
+    for (class, evidence) in one_round_left {
+        let mut machine = Machine::new(live());
+        let evidence = serde_json::from_str(evidence).unwrap();
+        let event = TestEvent(1, 1);
+        let aside = AsideEvent { event, reason: String::new(), attempts: 1, evidence };
+        machine.resolution.restore(aside, machine.now + Duration::from_secs(3_600));
+        machine.resolution.add(events(2..=2));
+        assert_eq!(machine.run(9, |_| Attempt::Accepted)[0], "2");
+        // The outage begins after that acceptance, and the undecided event becomes due in it.
+        machine.resolution.add(events(3..=3));
+        let mut actions: Vec<_> = (0..40).map(|_| machine.step(|_| refused(class))).collect();
+        machine.now += Duration::from_secs(3_600);
+        actions.extend((0..40).map(|_| machine.step(|_| refused(class))));
+        assert!(actions.iter().any(|action| action == "1" || action == "!1"), "{actions:?}");
+        assert!(machine.resolution.take_grown().is_empty(), "{class:?} {actions:?}");
+        assert!(machine.fates(Fate::Dead).is_empty(), "{class:?} {actions:?}");
+        // The same refusal after the outage does.
+        let refuses_first = refuses(&[1], class);
+        let actions: Vec<_> = (0..40)
+            .map(|_| {
+                machine.now += Duration::from_secs(60);
+                machine.step(&refuses_first)
+            })
+            .collect();
+        assert_eq!(machine.fates(Fate::Dead), [1], "{class:?} {actions:?}");
+        assert!(machine.fates(Fate::Delivered).contains(&3), "{class:?} {actions:?}");
+    }
+}
+
+#[test]
 fn long_run_of_rejected_events_is_passed_in_few_checks() {
     let mut machine = Machine::new(Policy { max_delivery: 1, ..live() });
     machine.resolution.add(events(1..=900));
