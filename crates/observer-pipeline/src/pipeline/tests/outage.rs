@@ -13,13 +13,9 @@ async fn outage_of_an_hour_loses_no_event_and_delays_nothing_else() {
     let away = Scripted::new().responds({
         let is_up = is_up.clone();
         move |_| {
-            let unreachable =
-                || SinkError::transient("http://away:80 can't be reached: Connection refused");
-            Some(if is_up.load(Ordering::SeqCst) {
-                Ok(Receipt::accepted())
-            } else {
-                Err(unreachable())
-            })
+            let is_up = is_up.load(Ordering::SeqCst);
+            let unreachable = "http://away:80 can't be reached: Connection refused";
+            Some(is_up.then(Receipt::accepted).ok_or_else(|| SinkError::transient(unreachable)))
         }
     });
     let healthy = Scripted::new();
@@ -65,10 +61,8 @@ async fn outage_of_an_hour_loses_no_event_and_delays_nothing_else() {
     assert_eq!(healthy.until_accepted(all.len()).await, all);
     for name in ["away", "healthy"] {
         until_status(&pipeline, name, |status| status.pending == 0).await;
-        assert_eq!(
-            account(&pipeline, name).0,
-            Account { delivered: all.len() as u64, ..Account::default() }
-        );
+        let expected = Account { delivered: all.len() as u64, ..Account::default() };
+        assert_eq!(account(&pipeline, name).0, expected);
     }
     assert!(memory.list(&pipeline.dead_letters_dir("away")).unwrap().is_empty());
 }

@@ -116,6 +116,18 @@ impl State {
     }
 }
 
+/// Checks that a batch has events as they were sent, in order. Returns their sequence numbers.
+fn check_batch(kind: Kind, batch: &Batch) -> Vec<u64> {
+    let seqs: Vec<_> = batch.events().iter().map(|envelope| envelope.seq).collect();
+    assert!(seqs.is_sorted_by(|a, b| a < b), "{kind:?} gets {seqs:?} in one batch");
+    for envelope in batch.events() {
+        let sent = event(number_of(&envelope.event));
+        let seq = envelope.seq;
+        assert_eq!(envelope.event.raw(), sent.raw(), "{kind:?} gets another event as {seq}");
+    }
+    seqs
+}
+
 #[async_trait]
 impl EventSink for Destination {
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
@@ -123,17 +135,7 @@ impl EventSink for Destination {
             return std::future::pending().await;
         }
         let kind = self.kind;
-        let seqs: Vec<_> = batch.events().iter().map(|envelope| envelope.seq).collect();
-        assert!(seqs.is_sorted_by(|a, b| a < b), "{kind:?} gets {seqs:?} in one batch");
-        for envelope in batch.events() {
-            let sent = event(number_of(&envelope.event));
-            assert_eq!(
-                envelope.event.raw(),
-                sent.raw(),
-                "{kind:?} gets another event as {}",
-                envelope.seq
-            );
-        }
+        let seqs = check_batch(kind, batch);
         let mut state = self.lock();
         let poisons: Vec<_> =
             batch.events().iter().map(|envelope| poison(number_of(&envelope.event))).collect();

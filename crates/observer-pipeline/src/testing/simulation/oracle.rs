@@ -35,45 +35,56 @@ impl World<'_> {
             assert_eq!(distinct.len(), ids.len(), "an event has two sequence numbers");
         }
         for (name, kind, _) in SINKS {
-            let sink = &status.sinks[name];
-            let wants = |number: u64| kind != Kind::Webhook || event(number).ok() == Some(true);
-            assert_eq!(sink.accepted, sink.account.resolved() + sink.pending, "{name}: {sink:?}");
-            assert_eq!((sink.pending, sink.position.seq), (0, head), "{name}: {sink:?}");
-            let has: BTreeSet<_> = found[name].iter().map(|(_, id)| self.sent[id]).collect();
-            let missing: BTreeSet<_> = self
-                .acked
-                .iter()
-                .copied()
-                .filter(|number| wants(*number) && !has.contains(number))
-                .collect();
-            let skipped = ids
-                .iter()
-                .filter(|(seq, id)| wants(self.sent[id]) && !found[name].contains(&(**seq, **id)));
-            if self.scenario.expires() {
-                let lost = missing.len().max(skipped.count()) as u64;
-                let expired = sink.account.expired;
-                assert!(lost <= expired, "{name} misses {missing:?}, but {expired} expired");
-                assert_eq!(sink.accepted, head, "{name}: {sink:?}");
-                continue;
-            }
-            assert_eq!(missing, BTreeSet::new(), "{name} misses acknowledged events");
-            assert_eq!(skipped.count(), 0, "{name} misses events that other sinks have");
-            let count = |predicate: &dyn Fn(u64) -> bool| {
-                ids.values().filter(|id| predicate(self.sent[id])).count() as u64
-            };
-            let filtered = count(&|number| !wants(number));
-            let dead =
-                if kind == Kind::Strict { count(&|number| poison(number).is_some()) } else { 0 };
-            let account = sink.account;
-            assert_eq!((account.filtered, account.dead), (filtered, dead), "{name}: {account:?}");
-            assert_eq!(
-                (account.delivered, account.expired),
-                (head - filtered - dead, 0),
-                "{name}: {account:?}"
-            );
-            assert_eq!(ids.len() as u64, head, "no sink has some of the events");
+            self.check_sink(name, kind, &found[name], &ids, status);
         }
         ids.values().map(|id| self.sent[id]).collect()
+    }
+
+    /// Checks one sink. `found` has its events, and `ids` those of all sinks.
+    fn check_sink(
+        &self,
+        name: &str,
+        kind: Kind,
+        found: &BTreeSet<(u64, Uuid)>,
+        ids: &BTreeMap<u64, Uuid>,
+        status: &Status,
+    ) {
+        let head = status.journal.head;
+        let sink = &status.sinks[name];
+        let wants = |number: u64| kind != Kind::Webhook || event(number).ok() == Some(true);
+        assert_eq!(sink.accepted, sink.account.resolved() + sink.pending, "{name}: {sink:?}");
+        assert_eq!((sink.pending, sink.position.seq), (0, head), "{name}: {sink:?}");
+        let has: BTreeSet<_> = found.iter().map(|(_, id)| self.sent[id]).collect();
+        let missing: BTreeSet<_> = self
+            .acked
+            .iter()
+            .copied()
+            .filter(|number| wants(*number) && !has.contains(number))
+            .collect();
+        let skipped =
+            ids.iter().filter(|(seq, id)| wants(self.sent[id]) && !found.contains(&(**seq, **id)));
+        if self.scenario.expires() {
+            let lost = missing.len().max(skipped.count()) as u64;
+            let expired = sink.account.expired;
+            assert!(lost <= expired, "{name} misses {missing:?}, but {expired} expired");
+            assert_eq!(sink.accepted, head, "{name}: {sink:?}");
+            return;
+        }
+        assert_eq!(missing, BTreeSet::new(), "{name} misses acknowledged events");
+        assert_eq!(skipped.count(), 0, "{name} misses events that other sinks have");
+        let count = |predicate: &dyn Fn(u64) -> bool| {
+            ids.values().filter(|id| predicate(self.sent[id])).count() as u64
+        };
+        let filtered = count(&|number| !wants(number));
+        let dead = if kind == Kind::Strict { count(&|number| poison(number).is_some()) } else { 0 };
+        let account = sink.account;
+        assert_eq!((account.filtered, account.dead), (filtered, dead), "{name}: {account:?}");
+        assert_eq!(
+            (account.delivered, account.expired),
+            (head - filtered - dead, 0),
+            "{name}: {account:?}"
+        );
+        assert_eq!(ids.len() as u64, head, "no sink has some of the events");
     }
 
     /// Returns the dead letters on disk. Torn lines are skipped.

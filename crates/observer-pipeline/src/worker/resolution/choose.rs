@@ -74,10 +74,8 @@ impl<E: Item> Resolution<E> {
         let first = self.suspects.values().min_by_key(|suspect| suspect.evidence.due);
         match first.map(|suspect| (suspect.event.seq(), suspect.evidence.due)) {
             Some((seq, due)) if due <= now => {
-                let probe = match self.place(seq) {
-                    Some(Place::Held) => Some(Turn::Oldest),
-                    _ => (self.spell.is_some() && self.held.count > 0).then_some(Turn::Untried),
-                };
+                let is_held = self.place(seq) == Some(Place::Held);
+                let probe = is_held.then_some(Turn::Oldest);
                 let part = Part { probe, ..self.single(seq) };
                 self.launch(part)
             }

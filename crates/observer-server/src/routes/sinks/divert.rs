@@ -43,8 +43,8 @@ struct DiversionResponse {
 
 /// Moves unresolved events of a sink to its dead letters, so that they hold it no longer.
 ///
-/// Without a selection it is the event that the destination refuses; if there is none, the next one
-/// to be delivered. The dead letters can be replayed later.
+/// Without a selection it is the event that holds the sink; if there is none, the oldest undecided
+/// one, and else the next one to be delivered. The dead letters can be replayed later.
 #[utoipa::path(
     post,
     path = "/v1/sinks/{name}/dead-letters/divert",

@@ -11,8 +11,10 @@ mod choice;
 mod crowded;
 mod mixed;
 mod model;
+mod operations;
 mod table;
 mod transitions;
+mod undecided;
 
 /// Event of a test: a sequence number, and a size.
 #[derive(Debug, Clone, Copy, PartialEq)]
