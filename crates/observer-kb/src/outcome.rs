@@ -4,7 +4,7 @@ use observer_core::{
     CONTEXT_THRESHOLDS, Envelope, Event, RateQuery, Rates, ServiceTier, Timestamp, Usage,
     context_bucket,
 };
-use observer_figures::fingerprint::summarize;
+use observer_figures::fingerprint::{ErrorSummary, summarize};
 use observer_figures::state::event_time;
 
 /// Label with the version of what was tried.
@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) hinted: bool,
     /// Fingerprint of a failure; 0 for a success.
     pub(crate) failure: u64,
+    /// Error line of a failure.
+    pub(crate) error: Option<Box<str>>,
     /// Labels other than the one of hints.
     pub(crate) labels: Vec<(String, String)>,
 }
@@ -36,6 +38,7 @@ impl Outcome {
     pub(crate) fn of(event: &Event) -> Option<Self> {
         let ok = event.ok()?;
         let owned = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let summary = (!ok).then(|| error_summary(event));
         let label = |name: &str| event.labels().find(|label| label.0 == name).map(|label| label.1);
         Some(Self {
             source: event.source().to_owned(),
@@ -48,7 +51,8 @@ impl Outcome {
             turns: event.turns(),
             usage: event.usage().copied(),
             hinted: label(HINT).is_some(),
-            failure: if ok { 0 } else { failure(event) },
+            failure: summary.as_ref().map_or(0, |summary| summary.fingerprint.to_u64()),
+            error: summary.and_then(|summary| summary.text).map(String::into_boxed_str),
             labels: event
                 .labels()
                 .filter(|(name, _)| *name != HINT)
@@ -72,14 +76,14 @@ impl Outcome {
             usage: corrected_usage(self.usage, by.usage),
             hinted: by.hinted || self.hinted,
             failure: by.failure,
+            error: by.error.clone(),
             labels: if by.labels.is_empty() { self.labels.clone() } else { by.labels.clone() },
         }
     }
 }
 
-fn failure(event: &Event) -> u64 {
-    let json = event.extra().unwrap_or("{}");
-    summarize(event.event_kind(), json).fingerprint.to_u64()
+fn error_summary(event: &Event) -> ErrorSummary {
+    summarize(event.event_kind(), event.extra().unwrap_or("{}"))
 }
 
 fn corrected_usage(old: Option<Usage>, new: Option<Usage>) -> Option<Usage> {

@@ -62,7 +62,7 @@ fn copy(tx: &Transaction<'_>, target: i64, floor: i64) -> Result<(), KbError> {
             "INSERT OR REPLACE INTO attempt
              SELECT ?1, a.signature, a.at, a.n, a.ok, a.source, a.kind, a.model, a.version,
                a.class, a.cost, a.ms, a.turns, a.input, a.cached_input, a.cache_creation_input,
-               a.cache_creation_1h_input, a.output, a.reasoning, a.failure
+               a.cache_creation_1h_input, a.output, a.reasoning, a.failure, a.id, a.text
              FROM run r CROSS JOIN attempt a ON a.run = r.id
              WHERE r.state = ?2 AND a.signature > ?3 AND a.signature <= ?4 AND a.n >= ?5
              ORDER BY a.signature, a.at, a.n, r.id",

@@ -12,7 +12,7 @@ mod merge;
 mod read;
 mod write;
 
-use observer_core::{Pricing, Timestamp, Usage};
+use observer_core::{Pricing, Timestamp, Usage, Uuid};
 
 pub(crate) use self::merge::{drop_runs, merge_step};
 pub(crate) use self::read::attempts_of;
@@ -47,6 +47,18 @@ pub(crate) struct AttemptRow {
     pub(crate) turns: i64,
     pub(crate) usage: Usage,
     pub(crate) failure: i64,
+    /// What the answer to a query needs of the event, so that none of the attempts at a problem has
+    /// to be looked up. `None` in rows of versions 1 and 2.
+    pub(crate) shown: Option<Shown>,
+}
+
+/// Values of an attempt that answers show and figures don't need.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Shown {
+    /// Id of the event.
+    pub(crate) id: Uuid,
+    /// Error line of a failure.
+    pub(crate) text: Option<Box<str>>,
 }
 
 impl AttemptRow {

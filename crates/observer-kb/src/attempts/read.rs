@@ -1,9 +1,9 @@
 //! The attempts at one problem.
 
-use observer_core::Usage;
-use rusqlite::{Connection, Row};
+use observer_core::{Usage, Uuid};
+use rusqlite::{CachedStatement, Connection, Row};
 
-use super::{AttemptRow, TARGET};
+use super::{AttemptRow, Shown, TARGET};
 use crate::error::KbError;
 use crate::outcome::Class;
 
@@ -18,11 +18,7 @@ pub(crate) fn attempts_of(
     let mut runs =
         conn.prepare_cached("SELECT id FROM run WHERE state < ?1 ORDER BY level, id DESC")?;
     let runs: Vec<i64> = runs.query_map([TARGET], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let mut select = conn.prepare_cached(
-        "SELECT at, n, ok, source, kind, model, version, class, cost, ms, turns, input,
-           cached_input, cache_creation_input, cache_creation_1h_input, output, reasoning, failure
-         FROM attempt WHERE run = ?1 AND signature = ?2 ORDER BY at DESC, n DESC LIMIT ?3",
-    )?;
+    let mut select = select(conn)?;
     let mut found = Vec::new();
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     for run in runs {
@@ -40,6 +36,21 @@ pub(crate) fn attempts_of(
     Ok(found)
 }
 
+/// Returns the statement that selects the newest rows of a run. A file of version 2 that no writer
+/// has opened yet has no columns for [`Shown`].
+fn select(conn: &Connection) -> Result<CachedStatement<'_>, KbError> {
+    let sql = |shown: &str| {
+        format!(
+            "SELECT at, n, ok, source, kind, model, version, class, cost, ms, turns, input,
+               cached_input, cache_creation_input, cache_creation_1h_input, output, reasoning,
+               failure, {shown}
+             FROM attempt WHERE run = ?1 AND signature = ?2 ORDER BY at DESC, n DESC LIMIT ?3"
+        )
+    };
+    let older = |_| conn.prepare_cached(&sql("NULL, NULL"));
+    Ok(conn.prepare_cached(&sql("id, text")).or_else(older)?)
+}
+
 fn read(row: &Row<'_>, signature: i64) -> Result<AttemptRow, KbError> {
     let count = |at: usize| row.get::<_, i64>(at).map(|count| count.max(0) as u64);
     let mut usage = Usage::default();
@@ -49,6 +60,14 @@ fn read(row: &Row<'_>, signature: i64) -> Result<AttemptRow, KbError> {
     usage.cache_creation_1h_input = count(14)?;
     usage.output = count(15)?;
     usage.reasoning = count(16)?;
+    let shown =
+        match row.get_ref(18)?.as_blob_or_null().map_err(|_| KbError::Damaged("an attempt"))? {
+            Some(id) => {
+                let id = Uuid::from_slice(id).map_err(|_| KbError::Damaged("an attempt"))?;
+                Some(Shown { id, text: row.get(19)? })
+            }
+            None => None,
+        };
     Ok(AttemptRow {
         signature,
         at: row.get(0)?,
@@ -64,5 +83,6 @@ fn read(row: &Row<'_>, signature: i64) -> Result<AttemptRow, KbError> {
         turns: row.get(10)?,
         usage,
         failure: row.get(17)?,
+        shown,
     })
 }

@@ -15,9 +15,9 @@ pub(crate) fn write(tx: &Transaction<'_>, rows: &[AttemptRow]) -> Result<(), KbE
     let mut insert = tx.prepare_cached(
         "INSERT OR REPLACE INTO attempt (run, signature, at, n, ok, source, kind, model, version,
            class, cost, ms, turns, input, cached_input, cache_creation_input,
-           cache_creation_1h_input, output, reasoning, failure)
+           cache_creation_1h_input, output, reasoning, failure, id, text)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-           ?19, ?20)",
+           ?19, ?20, ?21, ?22)",
     )?;
     for row in rows {
         let usage = &row.usage;
@@ -42,6 +42,8 @@ pub(crate) fn write(tx: &Transaction<'_>, rows: &[AttemptRow]) -> Result<(), KbE
             usage.output as i64,
             usage.reasoning as i64,
             row.failure,
+            row.shown.as_ref().map(|shown| shown.id.as_bytes()),
+            row.shown.as_ref().and_then(|shown| shown.text.as_deref()),
         ])?;
     }
     tx.prepare_cached("UPDATE run SET rows = rows + ?2, last_n = max(last_n, ?3) WHERE id = ?1")?

@@ -173,7 +173,7 @@ impl<'a> Known<'a> {
             (Next::choose(&models, &[]), false)
         };
         let newest = match self.rows.last() {
-            Some(row) => Some((row.time(), self.id(row.n)?.to_string())),
+            Some(row) => Some((row.time(), self.id(row)?.to_string())),
             None => None,
         };
         let figures = Figures {
@@ -194,11 +194,15 @@ impl<'a> Known<'a> {
         self.fold.standing(self.settings.now(), &self.settings.rules)
     }
 
-    fn id(&self, n: i64) -> Result<Uuid, KbError> {
+    /// Returns the id of an attempt's event.
+    fn id(&self, row: &AttemptRow) -> Result<Uuid, KbError> {
+        if let Some(shown) = &row.shown {
+            return Ok(shown.id);
+        }
         let id: Vec<u8> = self
             .conn
             .prepare_cached("SELECT id FROM event WHERE n = ?1")?
-            .query_row([n], |row| row.get(0))?;
+            .query_row([row.n], |row| row.get(0))?;
         Uuid::from_slice(&id).map_err(|_| KbError::Damaged("an event"))
     }
 
@@ -234,17 +238,14 @@ impl<'a> Known<'a> {
         groups.truncate(GROUPS);
         let mut failures = Vec::with_capacity(groups.len());
         for (fingerprint, (count, index)) in groups {
-            let (n, kind, last) = {
-                let row = &self.rows[index];
-                (row.n, row.kind, row.time())
-            };
-            let kind = self.kinds.text(kind)?;
+            let row = self.rows[index].clone();
+            let kind = self.kinds.text(row.kind)?;
             failures.push(Failure {
-                text: self.error(n, &kind)?,
+                text: self.error(&row, &kind)?,
                 kind,
                 fingerprint: Fingerprint::from_u64(fingerprint as u64),
                 count,
-                last,
+                last: row.time(),
             });
         }
         Ok(failures)
@@ -259,7 +260,11 @@ impl<'a> Known<'a> {
     }
 
     /// Returns the error line of a failure: that of its last correction, or else its own.
-    fn error(&mut self, n: i64, kind: &str) -> Result<Option<String>, KbError> {
+    fn error(&mut self, row: &AttemptRow, kind: &str) -> Result<Option<String>, KbError> {
+        if let Some(shown) = &row.shown {
+            return Ok(shown.text.as_deref().map(str::to_owned));
+        }
+        let n = row.n;
         if let Some(text) = self.errors.get(&n) {
             return Ok(text.clone());
         }
@@ -279,7 +284,7 @@ impl<'a> Known<'a> {
         let row = &self.rows[index];
         Ok(Some(Worked {
             model: self.models.text(row.model)?,
-            event: self.id(row.n)?.to_string(),
+            event: self.id(row)?.to_string(),
             at: row.time(),
             cost: self.costs[index],
         }))
@@ -357,8 +362,8 @@ impl<'a> Known<'a> {
             let row = self.rows[index].clone();
             let kind = self.kinds.text(row.kind)?;
             let event = match self.correction(row.n)? {
-                Some(correction) => (correction.id, Some(self.id(row.n)?)),
-                None => (self.id(row.n)?, None),
+                Some(correction) => (correction.id, Some(self.id(&row)?)),
+                None => (self.id(&row)?, None),
             };
             history.push(Attempt {
                 event: event.0,
@@ -369,7 +374,7 @@ impl<'a> Known<'a> {
                 version: self.versions.get(row.version)?,
                 cost: self.costs[index],
                 duration_ms: row.ms,
-                text: if row.is_ok() { None } else { self.error(row.n, &kind)? },
+                text: if row.is_ok() { None } else { self.error(&row, &kind)? },
                 kind,
                 corrects: event.1,
             });
@@ -397,7 +402,7 @@ impl<'a> Known<'a> {
             Ok(Transition {
                 state: state(change.state),
                 at: change.at,
-                event: caused.map(|row| self.id(row.n)).transpose()?,
+                event: caused.map(|row| self.id(row)).transpose()?,
             })
         });
         named.collect()

@@ -26,7 +26,8 @@ pub(crate) const FILE: &str = "kb.sqlite";
 const APPLICATION: i64 = 0x6f62_6b62;
 
 /// Scripts by version, from 1.
-const MIGRATIONS: [&str; 2] = [include_str!("v1.sql"), include_str!("v2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql")];
 
 const VIEWS: &str = include_str!("views.sql");
 
@@ -281,7 +282,7 @@ mod tests {
         };
         assert_eq!(version(&open_reader(folder.path()).unwrap()), 1);
         let new = open_writer(folder.path()).unwrap();
-        assert_eq!(version(&new), 2);
+        assert_eq!(version(&new), MIGRATIONS.len() as i64);
         assert_eq!(Meta::Floor.get(&new).unwrap(), Some(7));
         let aliases = new.query_row("SELECT count(*) FROM alias", [], |row| row.get::<_, i64>(0));
         assert_eq!(aliases.unwrap(), 0);

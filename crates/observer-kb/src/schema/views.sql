@@ -36,6 +36,7 @@ SELECT
   a.cached_input,
   a.output,
   a.reasoning,
+  a.text AS error,
   a.n
 FROM attempt a
 JOIN signature ON signature.id = a.signature

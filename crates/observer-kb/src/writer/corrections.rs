@@ -179,14 +179,14 @@ impl Memory {
                 old = old.corrected(&correction);
             }
         }
-        let mut number = |outcome: &Outcome| -> Result<Numbered, KbError> {
-            self.number(tx, settings, original, at, outcome)
+        let mut number = |outcome: Outcome| -> Result<Numbered, KbError> {
+            self.number(tx, settings, (original, envelope.id), at, outcome)
         };
-        let new = number(&new)?;
+        let new = number(new)?;
         if is_new {
             work.add(new);
         } else {
-            work.replace(number(&old)?, new);
+            work.replace(number(old)?, new);
         }
         Ok(())
     }

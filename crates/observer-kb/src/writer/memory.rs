@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
 use super::aliases;
 use super::labels::Labels;
-use crate::attempts::{AttemptRow, time};
+use crate::attempts::{AttemptRow, Shown, time};
 use crate::error::KbError;
 use crate::index::{Field, Head, Seen, hash_of, newest_with, term, terms_of};
 use crate::outcome::{Class, Outcome, time_of};
@@ -239,7 +239,7 @@ impl Memory {
     ) -> Result<Pending, KbError> {
         let at = time_of(envelope).as_microsecond();
         let attempt = match Outcome::of(&envelope.event) {
-            Some(outcome) => Some(self.number(tx, settings, n, at, &outcome)?),
+            Some(outcome) => Some(self.number(tx, settings, (n, envelope.id), at, outcome)?),
             None => None,
         };
         Ok(Pending {
@@ -252,17 +252,19 @@ impl Memory {
         })
     }
 
-    /// Returns the values of an outcome as numbers of their dictionaries.
+    /// Returns the values of an outcome as numbers of their dictionaries. The event has number `n`
+    /// and an id.
     pub(super) fn number(
         &mut self,
         tx: &Transaction<'_>,
         settings: &Settings,
-        n: i64,
+        (n, id): (i64, Uuid),
         at: i64,
-        outcome: &Outcome,
+        outcome: Outcome,
     ) -> Result<Numbered, KbError> {
         let ids = &mut self.dictionaries;
         let problem = outcome.signature.as_deref().map(|signature| settings.problem(signature));
+        let is_alias = problem != outcome.signature.as_deref();
         let mut labels = Vec::with_capacity(outcome.labels.len());
         for (name, value) in &outcome.labels {
             labels.extend(self.labels.value(tx, name, value)?);
@@ -276,14 +278,14 @@ impl Memory {
             kind: ids.kinds.id(tx, &outcome.kind)?,
             model: ids.models.id_or_none(tx, outcome.model.as_deref())?,
             version: ids.versions.id_or_none(tx, outcome.version.as_deref())?,
-            class: Class::of(outcome),
+            class: Class::of(&outcome),
             cost: outcome.usage.and_then(|usage| usage.cost_usd),
             ms: outcome.ms,
             turns: outcome.turns.and_then(|turns| i64::try_from(turns).ok()).unwrap_or(0),
             usage: outcome.usage.unwrap_or_default(),
             failure: outcome.failure as i64,
+            shown: Some(Shown { id, text: outcome.error }),
         };
-        let is_alias = problem != outcome.signature.as_deref();
         Ok(Numbered { row, labels, has_usage: outcome.usage.is_some(), is_alias })
     }
 

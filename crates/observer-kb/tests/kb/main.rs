@@ -13,3 +13,4 @@ mod scope;
 mod states;
 mod support;
 mod usage;
+mod versions;

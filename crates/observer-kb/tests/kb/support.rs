@@ -103,6 +103,10 @@ impl Kb {
         self.sink.flush().await.unwrap();
     }
 
+    pub(crate) async fn sink_close(&self) {
+        self.sink.close().await.unwrap();
+    }
+
     pub(crate) async fn problem(&self, sig_hash: &str) -> Problem {
         let request = ProblemRequest {
             sig_hash: sig_hash.to_owned(),
