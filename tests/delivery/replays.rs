@@ -186,7 +186,7 @@ async fn assert_new_events_alone_count(observer: &Observer) {
     let live = |result: &str| {
         metrics[&format!("observer_sink_events_total{{sink=\"late\",result=\"{result}\"}}")]
     };
-    let resolved: f64 = ["delivered", "dead", "refused", "expired", "filtered"]
+    let resolved: f64 = ["delivered", "dead", "refused", "expired", "lost", "filtered"]
         .iter()
         .map(|result| live(result))
         .sum();

@@ -111,7 +111,7 @@ async fn check_metrics(observer: &Observer, expected: &RunTotals) {
     }
     for sink in ["archive", "kb", "prometheus"] {
         let value = |name: &str| metrics[&format!(r#"observer_sink_{name}"#)];
-        let results = ["delivered", "dead", "refused", "expired", "filtered"];
+        let results = ["delivered", "dead", "refused", "expired", "lost", "filtered"];
         let resolved: f64 = results
             .iter()
             .map(|result| value(&format!(r#"events_total{{sink="{sink}",result="{result}"}}"#)))

@@ -194,7 +194,7 @@ fn committed(disks: &SmallDisks, sink: &str) -> u64 {
 pub(super) async fn assert_accounts_balance(observer: &Observer, sinks: &[&str]) {
     let metrics = observer.wait_for_metrics(|_| true).await;
     for sink in sinks {
-        let results = ["delivered", "dead", "refused", "expired", "filtered"];
+        let results = ["delivered", "dead", "refused", "expired", "lost", "filtered"];
         let resolved: f64 = results
             .iter()
             .map(|result| {

@@ -9,6 +9,7 @@ mod kill;
 mod knowledge_base;
 mod limits;
 mod looking;
+mod losses;
 mod modes;
 mod newer_formats;
 mod removed;

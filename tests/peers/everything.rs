@@ -125,8 +125,9 @@ impl Destinations {
                 metrics
                     [&format!(r#"observer_sink_events_total{{sink="{sink}",result="{result}"}}"#)]
             };
-            let account = ["delivered", "dead", "refused", "expired", "filtered"].map(result);
-            assert_eq!(account, [runs.len() as f64, 0.0, 0.0, 0.0, 0.0], "{sink}");
+            let account =
+                ["delivered", "dead", "refused", "expired", "lost", "filtered"].map(result);
+            assert_eq!(account, [runs.len() as f64, 0.0, 0.0, 0.0, 0.0, 0.0], "{sink}");
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Numbers of a sink's events per result of their delivery, since the sink's start.
 ///
 /// Each event up to the sink's position is in exactly one of the counts. So with the pending
-/// events, `accepted = delivered + dead + refused + expired + filtered + pending`.
+/// events, `accepted = delivered + dead + refused + expired + lost + filtered + pending`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
@@ -15,8 +15,11 @@ pub struct Account {
     pub dead: u64,
     /// Events that the destination rejected without naming them.
     pub refused: u64,
-    /// Events that the journal lost or expired before they were delivered.
+    /// Events that the journal removed at its size limit before they were delivered.
     pub expired: u64,
+    /// Events that the journal could no longer read before they were delivered, since a part of it
+    /// is corrupt or missing.
+    pub lost: u64,
     /// Events that the sink's filter excludes.
     pub filtered: u64,
 }
@@ -25,7 +28,7 @@ impl Account {
     /// Returns the number of events up to the sink's position: the sum of all counts.
     #[must_use]
     pub fn resolved(&self) -> u64 {
-        self.delivered + self.dead + self.refused + self.expired + self.filtered
+        self.delivered + self.dead + self.refused + self.expired + self.lost + self.filtered
     }
 }
 
@@ -35,6 +38,7 @@ impl std::ops::AddAssign for Account {
         self.dead += more.dead;
         self.refused += more.refused;
         self.expired += more.expired;
+        self.lost += more.lost;
         self.filtered += more.filtered;
     }
 }
@@ -112,6 +116,12 @@ impl Checkpoint {
         self.seq = seq;
         self.account += counts.account;
         self.set_aside += counts.set_aside;
+    }
+
+    /// Counts events after the position that the journal lost at its end.
+    pub(crate) fn lose(&mut self, count: u64) {
+        self.accepted += count;
+        self.account.lost += count;
     }
 }
 

@@ -235,16 +235,17 @@ async fn assert_lines(dir: &Path, expected: &[String]) {
 /// Asserts that the counts of a sink continue from those before, with the new events resolved.
 fn assert_account(now: &Value, before: &Value, new: &[&str]) {
     let count = |sink: &Value, name: &str| sink[name].as_u64().unwrap();
-    let [delivered, dead, refused, expired, filtered, pending] =
-        ["delivered", "dead", "refused", "expired", "filtered", "pending"]
+    let [delivered, dead, refused, expired, lost, filtered, pending] =
+        ["delivered", "dead", "refused", "expired", "lost", "filtered", "pending"]
             .map(|name| count(now, name));
-    let resolved = delivered + dead + refused + expired + filtered;
+    let resolved = delivered + dead + refused + expired + lost + filtered;
     if now["name"] == "retired" {
         assert_eq!((&now["state"], &now["position"]), (&"detached".into(), &before["position"]));
         return;
     }
     assert_eq!((now["accepted"].as_u64(), pending), (Some(resolved), 0), "{now}");
     assert_eq!(resolved, count(before, "accepted") + new.len() as u64, "{now}");
+    assert_eq!(lost, 0, "{now}");
     for name in ["dead", "refused", "expired"] {
         assert_eq!(now[name], before[name], "{now}");
     }

@@ -161,8 +161,9 @@ pub(super) fn lasting(sink: &Value) -> Value {
         lasting.insert(key.to_owned(), sink[key].clone());
     }
     let Value::Object(replay) = &sink["replay"] else { return lasting.into() };
-    // The reason may be that of an attempt after the restart.
-    let replay = replay.iter().filter(|(key, _)| *key != "reason");
+    // The reason may be that of an attempt after the restart. The first versions counted no lost
+    // events.
+    let replay = replay.iter().filter(|(key, _)| !matches!(key.as_str(), "reason" | "lost"));
     lasting
         .insert("replay".into(), replay.map(|(key, value)| (key.clone(), value.clone())).collect());
     lasting.into()

@@ -226,6 +226,15 @@ impl<T> Journal<T> {
         Some(StoredPosition { epoch: readers.positions.epoch(), seq, state: stored.state.clone() })
     }
 
+    /// Returns the number of records after the position of a reader that the journal lost at its
+    /// end, since the position was last set.
+    #[must_use]
+    pub fn lost_after_position(&self, name: &str) -> u64 {
+        let readers = self.state.readers();
+        let stored = readers.positions.readers.get(name);
+        stored.map_or(0, |stored| readers.positions.lost_after(stored.epoch, stored.seq))
+    }
+
     /// Converts a position that a reader stores itself to the current epoch; `None` if this journal
     /// never had its epoch.
     ///

@@ -259,17 +259,20 @@ fn check_epoch(
         }
         return;
     }
-    let ahead = positions.readers.iter().find(|(_, stored)| {
-        positions.translate(stored.epoch, stored.seq).is_some_and(|seq| seq > head)
-    });
-    if let Some((name, stored)) = ahead {
+    let resolved = positions
+        .readers
+        .iter()
+        .filter_map(|(name, stored)| Some((positions.translate(stored.epoch, stored.seq)?, name)));
+    if let Some((furthest, name)) = resolved.max()
+        && furthest > head
+    {
         tracing::error!(
             sink = name,
-            position = stored.seq,
+            position = furthest,
             head,
             "the journal ends before the position of a sink; a new epoch begins"
         );
-        positions.begin_epoch(now, head);
+        positions.begin_epoch_after_loss(now, head, furthest);
         recovery.new_epoch = true;
     }
 }

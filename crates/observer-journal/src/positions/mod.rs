@@ -16,7 +16,8 @@
 //! bytes before it, not salted. The file has 20 bytes without epochs and readers.
 //!
 //! - An epoch has a number and the first sequence number that is counted in it. Epochs are stored
-//!   oldest first, at most 1,000 of them.
+//!   oldest first, at most 1,000 of them. Where the last record that was lost is known, an epoch
+//!   without records follows it, before the epoch that begins further back.
 //! - A reader has a name (UTF-8), and the position up to which it is done: the epoch and the
 //!   sequence number. `state` is opaque to the journal. Readers are sorted by name.
 //!
@@ -101,6 +102,26 @@ impl Positions {
         if self.epochs.len() > MAX_EPOCHS {
             self.epochs.remove(0);
         }
+    }
+
+    /// Begins an epoch with the record after `head`, since the records from there to `last` were
+    /// lost. An epoch without records keeps `last`.
+    pub(crate) fn begin_epoch_after_loss(&mut self, now: u64, head: u64, last: u64) {
+        self.begin_epoch(0, last);
+        self.begin_epoch(now, head);
+    }
+
+    /// Returns the number of records after a position that were lost before a later epoch began, as
+    /// far as their number is known.
+    pub(crate) fn lost_after(&self, epoch: u64, seq: u64) -> u64 {
+        let Some(at) = self.epochs.iter().position(|(known, _)| *known == epoch) else { return 0 };
+        let (mut seq, mut last, mut lost) = (seq, 0_u64, 0);
+        for head in self.epochs[at + 1..].iter().map(|(_, first_seq)| first_seq - 1) {
+            lost += last.saturating_sub(seq.max(head));
+            seq = seq.min(head);
+            last = head;
+        }
+        lost
     }
 
     /// Converts a position to the current epoch: records that were lost before a later epoch began
@@ -277,5 +298,25 @@ mod tests {
         assert_eq!(positions.translate(9, 1), None);
         positions.begin_epoch(9, 30);
         assert_eq!(positions.translate(5, 77), Some(30));
+    }
+
+    #[test]
+    fn lost_records_after_a_position_are_counted_until_it_is_stored_again() {
+        let mut positions = positions();
+        assert_eq!(positions.lost_after(5, 20), 0);
+        positions.begin_epoch_after_loss(9, 50, 77);
+        assert_eq!(positions.epochs, [(5, 1), (6, 78), (9, 51)]);
+        let table = [(77, 50, 0), (70, 50, 7), (50, 50, 27), (20, 20, 27), (0, 0, 27)];
+        for (seq, translated, lost) in table {
+            assert_eq!(positions.translate(5, seq), Some(translated), "{seq}");
+            assert_eq!(positions.lost_after(5, seq), lost, "{seq}");
+        }
+        assert_eq!(positions.lost_after(9, 60), 0, "in the current epoch");
+        assert_eq!(positions.lost_after(4, 60), 0, "of an unknown epoch");
+        // The journal had 60 records when it lost 10 of them.
+        positions.begin_epoch_after_loss(20, 50, 60);
+        assert_eq!((positions.lost_after(5, 20), positions.lost_after(9, 55)), (37, 5));
+        let decoded = Positions::decode(positions.encode().into()).unwrap();
+        assert_eq!(decoded.lost_after(5, 20), 37);
     }
 }

@@ -9,10 +9,12 @@ use observer_journal::{OfflineJournal, OpenError, Options};
 
 use super::sinks::{hold, hold_events};
 use super::{Inner, Pipeline, StartError, maintenance};
+use crate::account::Checkpoint;
 use crate::blocking::Blocking;
 use crate::dead_letters::undecided;
 use crate::event_log::Journal;
 use crate::ingest::{CommitState, Ingest, IngestOptions, scanned_keys, upgrade};
+use crate::replay::state::is_replay_reader;
 use crate::spec::SinkSpec;
 
 /// Builder of a [`Pipeline`].
@@ -82,6 +84,7 @@ impl PipelineBuilder {
             let journal = Arc::new(journal);
             // Before anything can fail: a journal that is closed removes what no reader holds.
             holds.iter().for_each(|(name, hold)| hold_events(&journal, name, *hold));
+            count_lost_ends(&journal);
             let tail = commit_state.tail.clone();
             tail.begin_after(journal.head());
             let since = upgrade::principals_since(&*fs, &dir, recovery.created, clock());
@@ -119,6 +122,24 @@ impl PipelineBuilder {
         *pipeline.inner.maintenance() =
             Some(tokio::spawn(maintenance::maintain(blocking, pipeline.inner.journal.clone())));
         Ok(pipeline)
+    }
+}
+
+/// Counts the events that the journal lost at its end in the accounts of the sinks that had not
+/// received them.
+fn count_lost_ends(journal: &Journal) {
+    for (name, _) in journal.positions().into_iter().filter(|(name, _)| !is_replay_reader(name)) {
+        let lost = journal.lost_after_position(&name);
+        if let Some(stored) = journal.position(&name).filter(|_| lost > 0) {
+            tracing::error!(
+                sink = name,
+                lost,
+                "the journal lost events before they were delivered"
+            );
+            let mut checkpoint = Checkpoint::decode(stored.seq, &stored.state);
+            checkpoint.lose(lost);
+            journal.set_position(&name, checkpoint.seq, checkpoint.encode().into());
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use observer_core::{Event, Filter, Position, Uuid};
+use observer_journal::Chunk;
 
 use super::Pipeline;
 use crate::account::Account;
@@ -28,8 +29,10 @@ pub enum EventState {
     Dead,
     /// The destination rejected events without naming them.
     Refused,
-    /// The journal lost or expired the event before it was delivered.
+    /// The journal removed the event at its size limit before it was delivered.
     Expired,
+    /// The journal could no longer read the event before it was delivered.
+    Lost,
     /// The filter of the sink excludes the event.
     Filtered,
     /// The event is older than the sink, or newer than its removal.
@@ -53,6 +56,8 @@ struct Evidence {
     epoch: u64,
     /// Oldest event in the journal.
     oldest: u64,
+    /// True if the journal can read the event.
+    is_readable: bool,
     /// Last resolved event.
     seq: u64,
     account: Account,
@@ -84,13 +89,14 @@ struct DeadLetterEvidence {
 
 impl EventState {
     /// All states.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Delivered,
         Self::Pending,
         Self::Undecided,
         Self::Dead,
         Self::Refused,
         Self::Expired,
+        Self::Lost,
         Self::Filtered,
         Self::NotOffered,
     ];
@@ -105,6 +111,7 @@ impl EventState {
             Self::Dead => "dead",
             Self::Refused => "refused",
             Self::Expired => "expired",
+            Self::Lost => "lost",
             Self::Filtered => "filtered",
             Self::NotOffered => "not_offered",
         }
@@ -117,9 +124,9 @@ impl Evidence {
     /// The filter is the present one: an event that an earlier filter excluded counts as delivered
     /// if the present one admits it.
     fn standing(&self, position: Position) -> Standing {
-        use EventState::{Dead, Delivered, Expired, Filtered, NotOffered, Pending, Refused};
+        use EventState::{Dead, Delivered, Expired, Filtered, Lost, NotOffered, Pending, Refused};
 
-        let Account { delivered, dead, refused, expired, filtered } = self.account;
+        let Account { delivered, dead, refused, expired, lost, filtered } = self.account;
         let start = self.seq.saturating_sub(self.account.resolved() + self.undecided);
         if self.dead_letters.includes_event {
             return Standing::Known(Dead);
@@ -146,6 +153,7 @@ impl Evidence {
             (Refused, refused > 0),
             // An event that is still in the journal was not lost by it.
             (Expired, expired > 0 && position.seq < self.oldest),
+            (Lost, lost > 0 && !self.is_readable),
             (Filtered, filtered > 0 && self.filter == FilterEvidence::Absent),
         ];
         let possible = possible.into_iter().filter(|(_, is_possible)| *is_possible);
@@ -181,6 +189,8 @@ impl Pipeline {
         // Read before the dead letters: an event becomes one before the position passes it.
         let status = self.status();
         let head = status.journal.head;
+        let has_losses = status.sinks.values().any(|sink| sink.account.lost > 0);
+        let is_readable = !has_losses || self.is_readable(position).await;
         let mut standings = BTreeMap::new();
         for (name, sink) in status.sinks {
             let dead_letters = if sink.account.dead > 0 || sink.pending > 0 {
@@ -198,6 +208,7 @@ impl Pipeline {
             let evidence = Evidence {
                 epoch: status.epoch,
                 oldest: status.journal.oldest,
+                is_readable,
                 seq: sink.position.seq,
                 account: sink.account,
                 undecided,
@@ -209,6 +220,13 @@ impl Pipeline {
             standings.insert(name, evidence.standing(position));
         }
         Ok(standings)
+    }
+
+    /// Returns whether the journal can read the event at a position.
+    async fn is_readable(&self, position: Position) -> bool {
+        let journal = self.inner.journal.clone();
+        let read = move || journal.reader(position.seq.saturating_sub(1)).read();
+        matches!(self.inner.blocking.run(read).await, Ok(Ok(Some(Chunk::Records { .. }))))
     }
 
     async fn dead_letter_evidence(
@@ -226,7 +244,9 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
-    use super::EventState::{Dead, Delivered, Expired, Filtered, NotOffered, Pending, Refused};
+    use super::EventState::{
+        Dead, Delivered, Expired, Filtered, Lost, NotOffered, Pending, Refused,
+    };
     use super::*;
 
     /// A sink that began after the event 100 and has resolved 10 events, of which the account tells
@@ -236,6 +256,7 @@ mod tests {
         Evidence {
             epoch: 3,
             oldest: 105,
+            is_readable: true,
             seq: 110,
             account,
             undecided: 0,
@@ -305,6 +326,10 @@ mod tests {
         let expired = Account { delivered: 5, expired: 5, ..Account::default() };
         check(&evidence(expired), 104, &unknown(&[Delivered, Expired]));
         check(&evidence(expired), 105, &known(Delivered));
+        let lost = evidence(Account { delivered: 5, lost: 5, ..Account::default() });
+        check(&lost, 105, &known(Delivered));
+        let unreadable = Evidence { is_readable: false, ..lost };
+        check(&unreadable, 105, &unknown(&[Delivered, Lost]));
         let all = Account { expired: 10, ..Account::default() };
         check(&evidence(all), 104, &known(Expired));
         check(&evidence(all), 105, &unknown(&[]));

@@ -199,6 +199,7 @@ impl Worker {
                 delivered = account.delivered,
                 dead = account.dead,
                 expired = account.expired,
+                lost = account.lost,
                 pending,
                 "the replay has ended"
             );

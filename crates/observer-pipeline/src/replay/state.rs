@@ -239,6 +239,7 @@ mod tests {
             "filtered",
             "gone_before",
             "last",
+            "lost",
             "past",
             "reason",
             "refused",

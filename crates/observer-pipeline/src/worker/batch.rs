@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use observer_core::Envelope;
+use observer_journal::GapReason;
 use tokio::time::{Instant, sleep};
 
 use crate::account::Account;
@@ -81,7 +82,7 @@ impl Worker {
                 Ok(None) => break,
             };
             let counts = match item {
-                Item::Gap { count, .. } => Some(Account { expired: *count, ..Account::default() }),
+                Item::Gap { count, reason, .. } => Some(counts_of_gap(*count, *reason)),
                 Item::Event(envelope) if !stream.selector.matches(envelope) => {
                     Some(Account { filtered: 1, ..Account::default() })
                 }
@@ -109,5 +110,12 @@ impl Worker {
         }
         let is_end = events.is_empty() && skipped == 0;
         Ok((!is_end).then_some(events))
+    }
+}
+
+fn counts_of_gap(count: u64, reason: GapReason) -> Account {
+    match reason {
+        GapReason::Expired => Account { expired: count, ..Account::default() },
+        GapReason::Corrupt => Account { lost: count, ..Account::default() },
     }
 }

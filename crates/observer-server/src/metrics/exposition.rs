@@ -236,12 +236,13 @@ pub(crate) fn families(status: &Status) -> Vec<MetricFamily> {
     METRICS.iter().map(family).collect()
 }
 
-fn results(account: Account) -> [(&'static str, u64); 5] {
+fn results(account: Account) -> [(&'static str, u64); 6] {
     [
         ("delivered", account.delivered),
         ("dead", account.dead),
         ("refused", account.refused),
         ("expired", account.expired),
+        ("lost", account.lost),
         ("filtered", account.filtered),
     ]
 }

@@ -95,9 +95,14 @@ async fn dead_letter_is_replayed_with_an_edited_event_and_removed() {
     assert_eq!(purged.body, r#"{"purged":1}"#);
     // Replay and purge do not change the account.
     let metrics = client.get("/metrics").await.body;
-    for (result, count) in
-        [("delivered", 1), ("dead", 2), ("refused", 0), ("expired", 0), ("filtered", 0)]
-    {
+    for (result, count) in [
+        ("delivered", 1),
+        ("dead", 2),
+        ("refused", 0),
+        ("expired", 0),
+        ("lost", 0),
+        ("filtered", 0),
+    ] {
         let sample = format!(
             "\nobserver_sink_events_total{{sink=\"archive\",result=\"{result}\"}} {count}\n"
         );

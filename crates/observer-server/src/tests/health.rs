@@ -42,7 +42,7 @@ async fn parked_sink_is_shown_with_its_reason_while_the_observer_is_ready() {
         .replace(&age.to_string(), "AGE")
         .replace(&epoch, "EPOCH");
     assert_snapshot!(shown, @r#"
-    {"accepted":2,"dead":0,"dead_letters":0,"delivered":0,"delivered_bytes":0,"expired":0,"filtered":1,"last_error":{"at":"TIME","reason":"401 Unauthorized: the token has expired"},"last_success":null,"name":"failures","oldest_pending_seconds":AGE,"pending":1,"position":"EPOCH-1","reason":"401 Unauthorized: the token has expired","refused":0,"replay":null,"replayed":0,"required":false,"retried":0,"retry_at":"TIME","since":"TIME","state":"parked","type":"scripted","undecided":0}
+    {"accepted":2,"dead":0,"dead_letters":0,"delivered":0,"delivered_bytes":0,"expired":0,"filtered":1,"last_error":{"at":"TIME","reason":"401 Unauthorized: the token has expired"},"last_success":null,"lost":0,"name":"failures","oldest_pending_seconds":AGE,"pending":1,"position":"EPOCH-1","reason":"401 Unauthorized: the token has expired","refused":0,"replay":null,"replayed":0,"required":false,"retried":0,"retry_at":"TIME","since":"TIME","state":"parked","type":"scripted","undecided":0}
     "#);
     assert_eq!(sinks["head"], format!("{epoch}-2"));
 

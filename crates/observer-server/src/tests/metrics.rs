@@ -55,8 +55,8 @@ async fn account_of_each_sink_adds_up() {
     let accounts =
         tokio::time::timeout(TEST_TIMEOUT, processed).await.expect("two sinks process all events");
     let counts = |name: &str| accounts[name].results.values().copied().collect::<Vec<_>>();
-    assert_eq!(counts("all"), [1.0, 3.0, 0.0, 1.0, 0.0]);
-    assert_eq!(counts("successes"), [0.0, 2.0, 0.0, 3.0, 0.0]);
+    assert_eq!(counts("all"), [1.0, 3.0, 0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(counts("successes"), [0.0, 2.0, 0.0, 3.0, 0.0, 0.0]);
     assert_eq!(accounts["stuck"].pending, 5.0);
     assert!(
         samples(&mut client).await["observer_sink_delivery_seconds_count{sink=\"all\",outcome=\"accepted\"}"]
@@ -64,7 +64,7 @@ async fn account_of_each_sink_adds_up() {
     );
 }
 
-const RESULTS: [&str; 5] = ["dead", "delivered", "expired", "filtered", "refused"];
+const RESULTS: [&str; 6] = ["dead", "delivered", "expired", "filtered", "lost", "refused"];
 
 struct Account {
     accepted: f64,

@@ -62,9 +62,9 @@ async fn replay_to_a_sink_that_was_added_later_reports_its_progress() {
     assert!(sinks["sinks"][0]["replay"].is_null());
     let response = request(&mut client, "POST", REPLAY, ALL).await;
     assert_eq!(response.status, 202, "{response}");
-    assert_snapshot!(shown(response.json()), @r#"{"begun_at":"TIME","dead":0,"delivered":0,"ended_at":null,"events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"pending":4,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"running","until":null}"#);
+    assert_snapshot!(shown(response.json()), @r#"{"begun_at":"TIME","dead":0,"delivered":0,"ended_at":null,"events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"lost":0,"pending":4,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"running","until":null}"#);
     let done = until(&mut client, "done").await;
-    assert_snapshot!(shown(done), @r#"{"begun_at":"TIME","dead":1,"delivered":3,"ended_at":"TIME","events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"pending":0,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"done","until":null}"#);
+    assert_snapshot!(shown(done), @r#"{"begun_at":"TIME","dead":1,"delivered":3,"ended_at":"TIME","events":4,"expired":0,"filter":{},"filtered":0,"gone_before":null,"lost":0,"pending":0,"reason":null,"refused":0,"since":"1970-01-01T00:00:00Z","state":"done","until":null}"#);
 
     let metrics = client.get("/metrics").await.body;
     for (result, count) in [
@@ -72,6 +72,7 @@ async fn replay_to_a_sink_that_was_added_later_reports_its_progress() {
         ("dead", 1),
         ("refused", 0),
         ("expired", 0),
+        ("lost", 0),
         ("filtered", 0),
         ("pending", 0),
     ] {

@@ -110,6 +110,7 @@ struct Sink {
     dead_letters: u64,
     refused: u64,
     expired: u64,
+    lost: u64,
     replay: Option<Replay>,
 }
 
@@ -227,10 +228,21 @@ fn sink_table(Sinks { sinks, .. }: &Sinks) -> String {
             sink.dead.to_string(),
             sink.refused.to_string(),
             sink.expired.to_string(),
+            sink.lost.to_string(),
         ]
     };
-    let headings =
-        ["sink", "type", "state", "pending", "oldest", "delivered", "dead", "refused", "expired"];
+    let headings = [
+        "sink",
+        "type",
+        "state",
+        "pending",
+        "oldest",
+        "delivered",
+        "dead",
+        "refused",
+        "expired",
+        "lost",
+    ];
     let mut text = table(headings, &sinks.iter().map(row).collect::<Vec<_>>());
     for sink in sinks {
         if let Some(reason) = &sink.reason {

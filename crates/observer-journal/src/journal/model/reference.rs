@@ -53,16 +53,19 @@ pub(super) fn translate(epochs: &[(u64, u64)], epoch: u64, seq: u64) -> Option<u
 /// Returns the positions after opening a journal with this head, and whether an epoch begins.
 pub(super) fn opened(stored: &Positions, head: u64, now: u64) -> (Positions, bool) {
     let mut positions = stored.clone();
-    let ahead = |stored: &StoredPosition| {
-        translate(&positions.epochs, stored.epoch, stored.seq).is_some_and(|seq| seq > head)
-    };
-    let lost = positions.readers.values().any(ahead);
-    match positions.epochs.last() {
-        None => positions.epochs.push((now, 1)),
-        Some((last, _)) if lost => positions.epochs.push((now.max(last + 1), head + 1)),
-        Some(_) => {}
+    let resolved = |stored: &StoredPosition| translate(&positions.epochs, stored.epoch, stored.seq);
+    let furthest = positions.readers.values().filter_map(resolved).max();
+    let lost = furthest.filter(|furthest| *furthest > head);
+    match (positions.epochs.last(), lost) {
+        (None, _) => positions.epochs.push((now, 1)),
+        (Some((last, _)), Some(lost)) => {
+            let last = *last;
+            positions.epochs.push((last + 1, lost + 1));
+            positions.epochs.push((now.max(last + 2), head + 1));
+        }
+        (Some(_), None) => {}
     }
-    (positions, lost)
+    (positions, lost.is_some())
 }
 
 impl Reference {

@@ -21,6 +21,12 @@ fn journal_with_a_lost_end_begins_an_epoch_and_skips_no_record() {
     assert!(recovery.new_epoch && journal.epoch() > old);
     assert_eq!(journal.position("ahead").unwrap().seq, 3);
     assert_eq!(journal.position("behind").unwrap().seq, 2);
+    assert_eq!(
+        (journal.lost_after_position("ahead"), journal.lost_after_position("behind")),
+        (0, 2)
+    );
+    journal.set_position("behind", 2, "".into());
+    assert_eq!(journal.lost_after_position("behind"), 0, "the reader has counted them");
     fill(&journal, 6..=8);
     assert_eq!(journal.translate(old, 5, 0), Some(3), "the position that a sink stores itself");
     drop(journal);

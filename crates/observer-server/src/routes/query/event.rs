@@ -70,7 +70,7 @@ struct SinkStanding<'a> {
     /// Name of the sink.
     name: &'a str,
     /// State of the event: `delivered`, `pending`, `undecided`, `dead`, `refused`, `expired`,
-    /// `filtered`, `not_offered`, or `unknown`.
+    /// `lost`, `filtered`, `not_offered`, or `unknown`.
     state: &'static str,
     /// States of which one applies, if the state is unknown.
     #[serde(skip_serializing_if = "Vec::is_empty")]

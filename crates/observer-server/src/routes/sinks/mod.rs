@@ -35,7 +35,7 @@ struct Sinks<'a> {
 }
 
 /// Status of a sink. Its account adds up: `accepted` is the sum of `delivered`, `dead`, `refused`,
-/// `expired`, `filtered` and `pending`.
+/// `expired`, `lost`, `filtered` and `pending`.
 #[derive(Debug, Serialize, ToSchema)]
 struct Sink<'a> {
     name: &'a str,
@@ -56,6 +56,8 @@ struct Sink<'a> {
     dead: u64,
     refused: u64,
     expired: u64,
+    /// Events that the journal could no longer read, since a part of it is corrupt or missing.
+    lost: u64,
     filtered: u64,
     retried: u64,
     /// Dead letters that were sent again and accepted by the sink, since the start.
@@ -166,6 +168,7 @@ fn sink_status<'a>(name: &'a str, sink: &'a SinkStatus) -> Sink<'a> {
         dead: sink.account.dead,
         refused: sink.account.refused,
         expired: sink.account.expired,
+        lost: sink.account.lost,
         filtered: sink.account.filtered,
         retried: sink.retried,
         replayed: sink.redelivered,

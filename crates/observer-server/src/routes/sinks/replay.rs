@@ -38,7 +38,7 @@ struct ReplayRequest {
 }
 
 /// Status of a replay. Its account adds up: `events` is the sum of `delivered`, `dead`, `refused`,
-/// `expired`, `filtered` and `pending`.
+/// `expired`, `lost`, `filtered` and `pending`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReplayProgress<'a> {
     /// `running`, `done`, `stopped` by a failure, or `cancelled`.
@@ -64,6 +64,8 @@ pub(crate) struct ReplayProgress<'a> {
     refused: u64,
     /// Events that the journal removed before the replay reached them.
     expired: u64,
+    /// Events that the journal could no longer read, since a part of it is corrupt or missing.
+    lost: u64,
     /// Events that do not pass the filters.
     filtered: u64,
 }
@@ -86,6 +88,7 @@ impl<'a> ReplayProgress<'a> {
             dead: replay.account.dead,
             refused: replay.account.refused,
             expired: replay.account.expired,
+            lost: replay.account.lost,
             filtered: replay.account.filtered,
         }
     }

@@ -108,6 +108,7 @@ struct Replay {
     dead: u64,
     refused: u64,
     expired: u64,
+    lost: u64,
     filtered: u64,
 }
 
@@ -240,7 +241,7 @@ impl Replay {
     }
 
     fn is_complete(&self) -> bool {
-        self.is(ReplayState::Done) && self.dead + self.refused + self.expired == 0
+        self.is(ReplayState::Done) && self.dead + self.refused + self.expired + self.lost == 0
     }
 
     fn text(&self, sink: &str) -> String {
@@ -254,12 +255,13 @@ impl Replay {
             dead,
             refused,
             expired,
+            lost,
             filtered,
         } = self;
         let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let mut text = format!(
             "replay to {sink} is {state}{reason}\n{}: {delivered} delivered, {dead} dead, \
-             {refused} refused, {expired} expired, {filtered} filtered out, {pending} pending\n",
+             {refused} refused, {expired} expired, {lost} lost, {filtered} filtered out, {pending} pending\n",
             count(*events, "event")
         );
         if let Some(time) = gone_before {
