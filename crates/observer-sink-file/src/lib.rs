@@ -111,5 +111,5 @@ mod writer;
 
 pub use compression::Compression;
 pub use config::{FileConfig, Retain, Rotate};
-pub use siblings::{FileSinkCounts, FileSinks, Overlap, overlaps};
+pub use siblings::{FileSinkCounts, FileSinks, Overlap, folder_overlaps, overlaps};
 pub use sink::FileSink;

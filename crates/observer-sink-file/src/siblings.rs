@@ -10,7 +10,7 @@ use crate::clock::WallClock;
 use crate::config::{FileConfig, Settings};
 use crate::ledger::Ledger;
 use crate::names::listing::match_path;
-use crate::names::overlap::overlap;
+use crate::names::overlap::{folder_overlap, overlap};
 use crate::names::template::Template;
 use crate::sync::lock;
 
@@ -161,14 +161,32 @@ impl Peer {
 /// are ignored.
 #[must_use]
 pub fn overlaps<'a>(sinks: impl IntoIterator<Item = (&'a str, &'a FileConfig)>) -> Vec<Overlap> {
-    let templates: Vec<_> = sinks
-        .into_iter()
-        .filter_map(|(name, config)| Some((name, Template::parse(&config.path).ok()?)))
-        .collect();
+    pairs(sinks, overlap)
+}
+
+/// Returns the pairs of file sinks of which one can name a file as the other one names a folder, if
+/// a producer sends a source of that name. Invalid templates are ignored.
+#[must_use]
+pub fn folder_overlaps<'a>(
+    sinks: impl IntoIterator<Item = (&'a str, &'a FileConfig)>,
+) -> Vec<Overlap> {
+    pairs(sinks, folder_overlap)
+}
+
+fn pairs<'a>(
+    sinks: impl IntoIterator<Item = (&'a str, &'a FileConfig)>,
+    common: impl Fn(&Template, &Template) -> Option<PathBuf>,
+) -> Vec<Overlap> {
+    let template = |config: &FileConfig| {
+        let template = Template::parse(&config.path).ok()?;
+        Some(template.resolved().unwrap_or(template))
+    };
+    let templates: Vec<_> =
+        sinks.into_iter().filter_map(|(name, config)| Some((name, template(config)?))).collect();
     let mut overlaps = Vec::new();
     for (index, (first, template)) in templates.iter().enumerate() {
         for (second, other) in &templates[index + 1..] {
-            if let Some(path) = overlap(template, other) {
+            if let Some(path) = common(template, other) {
                 overlaps.push(Overlap { sinks: [(*first).to_owned(), (*second).to_owned()], path });
             }
         }

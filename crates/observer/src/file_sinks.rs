@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use observer_core::NoPrices;
-use observer_sink_file::{FileConfig, FileSink, FileSinks, Overlap, overlaps};
+use observer_sink_file::{FileConfig, FileSink, FileSinks, Overlap, folder_overlaps, overlaps};
 
 use crate::config::parse::key_path::KeyPath;
 use crate::config::{Config, ConfigError, Problem};
@@ -51,6 +51,9 @@ pub(crate) fn warn_of_overlaps(config: &Config) {
             "a file sink writes into a folder where the observer keeps state"
         );
     }
+    for warning in warnings(config) {
+        tracing::warn!(warning, "two file sinks can give a file and a folder the same name");
+    }
     for overlap in overlaps_of(config).unwrap_or_default() {
         tracing::warn!(
             sink = overlap.sinks[1],
@@ -59,6 +62,22 @@ pub(crate) fn warn_of_overlaps(config: &Config) {
             "two file sinks can name the same file; each writes files of its own"
         );
     }
+}
+
+/// Returns a warning for each pair of file sinks of which one can name a file as the other one
+/// names the folder of a source.
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
+    let Ok(found) = file_sinks(config) else { return Vec::new() };
+    let overlaps = folder_overlaps(found.iter().map(|found| (&*found.context.name, &found.config)));
+    let warning = |Overlap { sinks: [first, second], path, .. }: Overlap| {
+        let path = path.display();
+        format!(
+            "sinks.{first} and sinks.{second}: a producer can send a source whose folder has the \
+             name of a file, such as {path}; its events then go to a folder with an escaped name; \
+             give each file sink a folder of its own"
+        )
+    };
+    overlaps.into_iter().map(warning).collect()
 }
 
 fn overlaps_of(config: &Config) -> Result<Vec<Overlap>, ConfigError> {

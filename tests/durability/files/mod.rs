@@ -3,6 +3,8 @@
 mod backlog;
 mod clocks;
 #[cfg(unix)]
+mod collisions;
+#[cfg(unix)]
 mod names;
 #[cfg(unix)]
 mod strangers;

@@ -193,7 +193,7 @@ async fn sink_passes_over_links_folders_and_pipes_with_the_name_of_a_file() {
 }
 
 #[tokio::test]
-async fn obstacle_in_the_place_of_a_folder_parks_the_sink_by_name() {
+async fn obstacle_in_the_place_of_a_days_folder_parks_the_sink_by_name() {
     type Obstacle = fn(&Path);
     let obstacles: [(&str, Obstacle); 4] = [
         ("dangling link", |path| symlink("/nowhere/at/all", path).unwrap()),
@@ -204,16 +204,18 @@ async fn obstacle_in_the_place_of_a_folder_parks_the_sink_by_name() {
     for (name, obstruct) in obstacles {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("ev")).unwrap();
-        let obstacle = dir.path().join("ev/worker");
+        let obstacle = dir.path().join("ev/2026-01-20");
         obstruct(&obstacle);
-        let retry = "retry = { initial = \"50ms\", max = \"100ms\" }";
-        let config = config(&[("archive", "ev/{source}/{date}.jsonl", retry)]);
+        let keys = "max_skew = \"36500d\"\nretry = { initial = \"50ms\", max = \"100ms\" }";
+        let config = config(&[("archive", "ev/{event_date}/{source}.jsonl", keys)]);
         let observer = Observer::start(dir.path(), &config);
-        assert_eq!(observer.post(event("worker", 0)).await.status, 200);
+        let timed = event("worker", 0)
+            .replace("\"ok\":true", "\"ok\":true,\"timestamp\":\"2026-01-20T12:00:00Z\"");
+        assert_eq!(observer.post(timed).await.status, 200);
         let sink = async || observer.get("/v1/sinks").await.json()["sinks"][0].clone();
         wait_until("the sink is parked", async || sink().await["state"] == "parked").await;
         let reason = sink().await["last_error"]["reason"].as_str().unwrap().to_owned();
-        assert!(reason.contains("ev/worker is not a folder"), "{name}: {reason}");
+        assert!(reason.contains("ev/2026-01-20 is not a folder"), "{name}: {reason}");
         fs::rename(&obstacle, dir.path().join("moved")).unwrap();
         observer.wait_until_caught_up().await;
         assert_eq!(lines(&dir.path().join("ev")).len(), 1, "{name}");

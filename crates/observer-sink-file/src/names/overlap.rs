@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
+use crate::compression::Compression;
 use crate::names::safe_name::{INDEX_DIGITS, LONGEST};
 use crate::names::template::{Piece, Template};
 
@@ -41,6 +42,29 @@ pub(crate) fn overlap(a: &Template, b: &Template) -> Option<PathBuf> {
     let mut path = PathBuf::from(std::path::MAIN_SEPARATOR_STR);
     path.extend(folders);
     path.push(name);
+    Some(path)
+}
+
+/// Returns a path that one template can name as a file and the other one as a folder, if there is
+/// one.
+pub(crate) fn folder_overlap(a: &Template, b: &Template) -> Option<PathBuf> {
+    let (first, second) = (levels(a)?, levels(b)?);
+    file_as_folder(&first, &second).or_else(|| file_as_folder(&second, &first))
+}
+
+/// Returns a path of a file of `files` that can be a folder of `folders`.
+fn file_as_folder(files: &Levels, folders: &Levels) -> Option<PathBuf> {
+    let (name, above) = folders.folders.get(..=files.folders.len())?.split_last()?;
+    let mut path = PathBuf::from(std::path::MAIN_SEPARATOR_STR);
+    for (a, b) in files.folders.iter().zip(above) {
+        path.push(common_name(a, b)?);
+    }
+    let suffixes = Compression::ALL;
+    let names = suffixes.iter().flat_map(|compression| {
+        let suffix: Vec<_> = compression.suffix().chars().map(Token::One).collect();
+        files.names.iter().map(move |name| [&**name, &suffix].concat())
+    });
+    path.push(names.into_iter().find_map(|file| common_name(&file, name))?);
     Some(path)
 }
 
@@ -201,6 +225,31 @@ mod tests {
         check("{source}.a.jsonl", "{source}.b.jsonl", None);
         check("{date}-x.jsonl", "{date}.jsonl", None);
         check("not a source.jsonl", "{source}.jsonl", None);
+    }
+
+    #[test]
+    fn source_can_give_a_folder_the_name_of_a_file() {
+        let parse = |path: &str| Template::parse(&format!("/nowhere/{path}")).unwrap();
+        for (a, b, expected) in [
+            ("all.jsonl", "{source}/{date}.jsonl", Some("all.jsonl")),
+            ("{source}.jsonl", "{source}/{date}.jsonl", Some("a.jsonl")),
+            ("ev/{date}.jsonl", "ev/{source}/{date}.jsonl", Some("ev/2026-11-27.jsonl")),
+            ("x/all.jsonl", "{source}/{source}/y.jsonl", Some("x/all.jsonl")),
+            ("all.jsonl", "x-{source}/{date}.jsonl", None),
+            ("all.jsonl", "ev/{source}/{date}.jsonl", None),
+            ("all.jsonl", "{source}.jsonl", None),
+            ("all.jsonl", "{date}/{source}.jsonl", None),
+            ("a b.jsonl", "{source}/{date}.jsonl", None),
+            ("all.jsonl", "{source}-x/{date}.jsonl", None),
+            ("all.jsonl", "{source}.gz/{date}.jsonl", Some("all.jsonl.gz")),
+        ] {
+            let (a, b) = (parse(a), parse(b));
+            for (a, b) in [(&a, &b), (&b, &a)] {
+                let found = folder_overlap(a, b);
+                let found = found.as_deref().map(|path| path.strip_prefix("/nowhere").unwrap());
+                assert_eq!(found, expected.map(Path::new));
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! 2.1). A dot becomes `%2E` at the start (hidden files, `..`) and before six digits (the name
 //! would look like that of a rotated file). A name that is too long is cut and ends in `~` and a
 //! hash of the whole text. `~` occurs nowhere else, so different texts have different names.
+//!
+//! [`encode_apart`] is a second name of a text, for a place where the first one is taken. It is the
+//! first name of no text.
 
 use std::fmt::Write;
 
@@ -20,10 +23,22 @@ const HASH_DIGITS: usize = 32;
 
 /// Encodes a text of any length and content.
 pub(crate) fn encode(text: &str) -> String {
+    encode_from(text, 0)
+}
+
+/// Encodes a text with a percent sign for its first letter, digit, `-` or `_`, too.
+pub(crate) fn encode_apart(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    encode_from(text, text.bytes().position(is_plain).map_or(0, |at| at + 1))
+}
+
+/// Encodes a text, and every byte before `plain_from`.
+fn encode_from(text: &str, plain_from: usize) -> String {
     let bytes = text.as_bytes();
     let mut name = String::with_capacity(bytes.len());
     for (at, &byte) in bytes.iter().enumerate() {
         let stays = match byte {
+            _ if at < plain_from => false,
             b'.' => at > 0 && !starts_with_index(&bytes[at + 1..]),
             _ => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
         };
@@ -85,6 +100,24 @@ mod tests {
         check("é", "%C3%A9");
         check("bot.000001", "bot%2E000001");
         check("", "%");
+    }
+
+    #[test]
+    fn second_name_of_a_text_is_the_first_name_of_none() {
+        for (text, expected) in [
+            ("all.jsonl", "%61ll.jsonl"),
+            (".x", "%2E%78"),
+            ("-", "%2D"),
+            ("é", "%C3%A9"),
+            ("%61ll", "%25%361ll"),
+        ] {
+            assert_eq!(encode_apart(text), expected);
+            assert!(is_encoded(expected), "{expected}");
+        }
+        assert_ne!(encode("%61ll.jsonl"), encode_apart("all.jsonl"));
+        let [long, longer] = [LONGEST, LONGEST + 1].map(|length| "a".repeat(length));
+        let names = [encode(&long), encode_apart(&long), encode(&longer), encode_apart(&longer)];
+        assert_eq!(HashSet::from(names.clone()).len(), 4, "{names:?}");
     }
 
     #[test]

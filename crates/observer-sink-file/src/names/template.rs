@@ -124,6 +124,12 @@ impl Template {
         self.components.iter().flatten().any(|other| other == piece)
     }
 
+    /// Returns whether the name of a folder contains the source.
+    pub(crate) fn has_source_in_folders(&self) -> bool {
+        let (_, folders) = self.components.split_last().expect("a template has a file name");
+        folders.iter().flatten().any(|piece| *piece == Piece::Source)
+    }
+
     /// Returns whether names contain a day.
     pub(crate) fn has_day(&self) -> bool {
         self.has(&Piece::Date) || self.has(&Piece::EventDate)
@@ -152,6 +158,16 @@ impl Template {
 
     /// Returns the path of the active file for events of certain days and a source.
     pub(crate) fn render(&self, days: Days, source: &str) -> PathBuf {
+        self.render_encoded(days, &safe_name::encode(source))
+    }
+
+    /// Returns the path of the active file with another name of the source, for the case that the
+    /// first one is taken.
+    pub(crate) fn render_apart(&self, days: Days, source: &str) -> PathBuf {
+        self.render_encoded(days, &safe_name::encode_apart(source))
+    }
+
+    fn render_encoded(&self, days: Days, source: &str) -> PathBuf {
         let mut path = self.base.clone();
         for (index, pieces) in self.components.iter().enumerate() {
             let mut name = String::new();
@@ -163,7 +179,7 @@ impl Template {
                         let day = day.expect("days are those that the template has");
                         name.push_str(&day.to_string());
                     }
-                    Piece::Source => name.push_str(&safe_name::encode(source)),
+                    Piece::Source => name.push_str(source),
                 }
             }
             if index + 1 == self.components.len() {

@@ -324,7 +324,7 @@ impl Writer {
             let index = match last {
                 Some((same, index)) if same == key => index,
                 _ => *indexes.entry(key).or_insert_with(|| {
-                    let path = template.render(days, key.1.unwrap_or_default());
+                    let path = self.files.path_of(days, key.1.unwrap_or_default());
                     // Most batches belong to one file.
                     let (bytes, lines) =
                         if portions.is_empty() { (size(batch), batch.len()) } else { (0, 0) };

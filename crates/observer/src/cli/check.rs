@@ -49,6 +49,7 @@ pub(super) async fn report(
     let warnings: Vec<_> = warnings
         .chain(telemetry.warnings.iter().cloned())
         .chain(permissions::warnings(config))
+        .chain(file_sinks::warnings(config))
         .collect();
     let mut problems = vec![Some("the check panicked".to_owned()); sinks.len()];
     for (index, BuiltSink { sink, settings, .. }) in sinks.into_iter().enumerate() {

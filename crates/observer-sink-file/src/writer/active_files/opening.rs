@@ -2,20 +2,59 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{ActiveFiles, warn_of_change};
 use crate::compression::Compression;
 use crate::disk::{Identity, create_folders, parent};
 use crate::error::FileError;
-use crate::ledger::Kind;
 use crate::ledger::ownership::{Ownership, look, ownership};
+use crate::ledger::{Entry, Kind, Ledger};
 use crate::names::series;
-use crate::names::template::Piece;
+use crate::names::template::{Days, Piece};
 use crate::sync::lock;
 use crate::writer::open_file::OpenFile;
 
 impl ActiveFiles {
+    /// Returns the path of the active file of a source. A producer chooses the source, so that its
+    /// folder may have the name of another sink's file; then it gets another name.
+    pub(crate) fn path_of(&self, days: Days, source: &str) -> PathBuf {
+        let template = &self.settings.template;
+        let path = template.render(days, source);
+        if !template.has_source_in_folders() || self.open.contains_key(&path) {
+            return path;
+        }
+        let Some(obstacle) = self.obstacle(&path) else { return path };
+        let apart = template.render_apart(days, source);
+        if self.obstacle(&apart).is_some() {
+            return path;
+        }
+        if !self.open.contains_key(&apart) {
+            tracing::warn!(
+                obstacle = %obstacle.display(),
+                file = %apart.display(),
+                "a link or file has the name of a source's folder; continuing in another folder"
+            );
+        }
+        apart
+    }
+
+    /// Returns what has the name of a folder with the source and is no folder.
+    fn obstacle(&self, path: &Path) -> Option<PathBuf> {
+        let template = &self.settings.template;
+        let mut current = template.base().to_owned();
+        let names = path.strip_prefix(&current).expect("a rendered path starts with the base");
+        let levels = template.components();
+        for (name, pieces) in names.components().zip(&levels[..levels.len() - 1]) {
+            current.push(name);
+            let metadata = fs::symlink_metadata(&current).ok()?;
+            if !metadata.is_dir() {
+                return pieces.contains(&Piece::Source).then_some(current);
+            }
+        }
+        None
+    }
+
     /// Opens the open file of a series, or creates one.
     pub(super) fn open_file(&mut self, path: &Path) -> Result<OpenFile, FileError> {
         self.create_parents(path)?;
@@ -111,12 +150,18 @@ impl ActiveFiles {
             return None;
         }
         let mut peers = self.surroundings.peers().into_iter().filter_map(|peer| peer.ledger());
-        if peers.any(|peer| peer.get(&peer.key(path)).is_some()) {
+        // The path of a peer may be spelled differently, or lead there by a link to a folder.
+        let identity = Identity::of(&metadata);
+        let owns = |peer: &Ledger| {
+            let is_it = |entry: &Entry| entry.kind != Kind::Gone && entry.identity == identity;
+            peer.get(&peer.key(path)).is_some() || peer.files().any(|(_, entry)| is_it(entry))
+        };
+        if peers.any(|peer| owns(&peer)) {
             return None;
         }
         let file = File::options().read(true).append(true).open(path).ok()?;
         let opened = file.metadata().ok()?;
-        let is_same = Identity::of(&opened) == Identity::of(&metadata) && opened.len() == 0;
+        let is_same = Identity::of(&opened) == identity && opened.len() == 0;
         is_same.then(|| {
             tracing::info!(file = %path.display(), "adopted an empty file that no sink owns");
             file
@@ -124,7 +169,7 @@ impl ActiveFiles {
     }
 
     /// Returns the name with the number after those of a series and after a name that is taken.
-    fn next_name(&self, path: &Path, taken: &Path) -> Result<std::path::PathBuf, FileError> {
+    fn next_name(&self, path: &Path, taken: &Path) -> Result<PathBuf, FileError> {
         let extension = self.settings.template.extension();
         let after = series::number_of(&taken.to_string_lossy(), extension);
         let number = self.next_number(path)?.max(after.map_or(0, |(_, number)| number + 1));

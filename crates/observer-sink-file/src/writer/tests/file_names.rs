@@ -39,15 +39,26 @@ fn hostile_sources_get_distinct_files_inside_the_base() {
 #[test]
 fn folders_with_placeholders_do_not_follow_links() {
     let outside = tempfile::tempdir().unwrap();
-    for (template, link) in [("{source}/{date}.jsonl", "bot"), ("{date}/x/all.jsonl", "2026-11-22")]
-    {
-        let fixture = Fixture::new(template);
-        fs::create_dir(fixture.base()).unwrap();
-        std::os::unix::fs::symlink(outside.path(), fixture.base().join(link)).unwrap();
-        let error =
-            fixture.open().deliver(&batch(1..=1), LastReply::Received).unwrap_err().to_string();
-        assert!(error.contains(link) && error.contains("does not follow links"), "{error}");
-    }
+    let fixture = Fixture::new("{source}/{date}.jsonl");
+    fs::create_dir(fixture.base()).unwrap();
+    let link = fixture.base().join("bot");
+    std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+    let mut writer = fixture.open();
+    writer.write(&batch(1..=1));
+    fs::remove_file(&link).unwrap();
+    writer.write(&batch(2..=2));
+    let expected = [
+        ("%62ot/2026-11-22.jsonl".to_owned(), vec![1]),
+        ("bot/2026-11-22.jsonl".to_owned(), vec![2]),
+    ];
+    assert_eq!(fixture.seqs(), expected);
+
+    let fixture = Fixture::new("{date}/{source}.jsonl");
+    fs::create_dir(fixture.base()).unwrap();
+    let link = "2026-11-22";
+    std::os::unix::fs::symlink(outside.path(), fixture.base().join(link)).unwrap();
+    let error = fixture.open().deliver(&batch(1..=1), LastReply::Received).unwrap_err().to_string();
+    assert!(error.contains(link) && error.contains("does not follow links"), "{error}");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
