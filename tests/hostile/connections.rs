@@ -63,6 +63,25 @@ async fn slow_request_ends_after_the_configured_timeout() {
 }
 
 #[tokio::test]
+async fn client_of_http_2_is_told_to_use_http_1_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = MonitoredObserver::start(dir.path(), DEFAULTS).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let event = r#"{"source":"mesh","event_kind":"ok","ok":true}"#;
+    for request in [
+        client.get(format!("{}/livez", observer.process.url)),
+        client.post(format!("{}/event", observer.process.url)).body(event),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.version(), reqwest::Version::HTTP_2);
+        assert_eq!(response.status(), 505);
+        let text = response.text().await.unwrap();
+        assert!(text.contains("the observer speaks HTTP/1.1, and not HTTP/2"), "{text}");
+    }
+    observer.finish().await;
+}
+
+#[tokio::test]
 async fn ten_thousand_idle_connections_give_way_to_active_ones() {
     const MOST: u64 = 10_000;
     /// File descriptors for everything else, other tests included.

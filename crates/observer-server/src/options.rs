@@ -46,15 +46,22 @@ pub struct ServerOptions {
     pub header_timeout: Duration,
     /// Time for the body of a request.
     pub body_timeout: Duration,
-    /// Limit of open connections. Further ones get a 503 response and are closed; on a TLS
-    /// address they are closed without a response.
+    /// Rate at which a body has to arrive after its first 5 s, in bytes per second; 0 for any.
+    pub min_body_rate: u64,
+    /// Time within which a client has to accept some bytes of a response that is being sent.
+    pub write_timeout: Duration,
+    /// Limit of open connections. A further one takes the place of an idle one. Without an idle one,
+    /// a few more are served for one request that is a health probe, `GET /metrics`, or has a body of
+    /// at most 64 KiB; others get a 503 response.
     pub max_connections: usize,
     /// Limit of requests in flight. Further ones get a 429 response.
     pub max_requests_in_flight: usize,
     /// Limit of queries in flight. Further ones get a 503 response.
     pub max_queries_in_flight: usize,
     /// Limit of the bytes that the bodies of the requests in flight hold together, received and
-    /// decompressed. Further ones get a 429 response.
+    /// decompressed. Further ones get a 429 response. While more than half is in use, a client gets
+    /// no more than its share, and a part is reserved for bodies of up to 64 KiB. The responses that
+    /// are being sent have a budget of the same size; further ones are replaced by a 503 response.
     pub max_bytes_in_flight: usize,
     /// Access control.
     pub access: Access,
@@ -73,7 +80,7 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     /// Returns the defaults: port 3800 on both loopback addresses without TLS, lenient parsing,
     /// events of 1 MiB, of which larger ones are trimmed, batches of 16 MiB and 10,000 events,
-    /// timeouts of 10 s, 4,096 connections, 4,096 requests, 256 queries and 32 MiB in flight, every
+    /// timeouts of 10 s, bodies of at least 1 KiB a second, 4,096 connections, 4,096 requests, 256 queries and 32 MiB in flight, every
     /// scope but `admin` for every client, no admin socket, and no cross-origin requests.
     fn default() -> Self {
         Self {
@@ -87,6 +94,8 @@ impl Default for ServerOptions {
             max_batch_events: 10_000,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
+            min_body_rate: 1 << 10,
+            write_timeout: Duration::from_secs(10),
             max_connections: 4_096,
             max_requests_in_flight: 4_096,
             max_queries_in_flight: 256,

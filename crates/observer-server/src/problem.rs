@@ -83,6 +83,13 @@ impl BadItem {
     pub(crate) fn index(&self) -> usize {
         self.index
     }
+
+    /// Returns the size of the item in a response, in bytes, roughly and rather too large.
+    pub(crate) fn size(&self) -> usize {
+        /// Names, punctuation, numbers and the reason.
+        const FRAME: usize = 100;
+        FRAME + self.detail.len() + self.field.as_ref().map_or(0, |field| field.len())
+    }
 }
 
 impl Problem {

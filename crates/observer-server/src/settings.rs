@@ -8,6 +8,7 @@ use observer_pipeline::Pipeline;
 use crate::options::ServerOptions;
 use crate::request::access::Gate;
 use crate::request::body::{BatchLimits, BodyLimits};
+use crate::request::budget::BudgetLimits;
 use crate::request::event::EventOptions;
 use crate::request::host::Hosts;
 use crate::request::partial_status::PartialStatus;
@@ -24,13 +25,15 @@ pub(crate) struct Settings {
     pub(crate) partial: PartialStatus,
     pub(crate) max_requests_in_flight: usize,
     pub(crate) max_queries_in_flight: usize,
-    pub(crate) max_bytes_in_flight: usize,
+    /// Limits of the memory of bodies, and of that of responses.
+    pub(crate) budget: BudgetLimits,
 }
 
 /// Handle to the settings of a running server. Clones share them.
 ///
 /// Access, hosts, the options of the parser, and the limits of events, bodies and requests in flight
-/// can change. Addresses, CORS, the timeout of heads and the limit of connections stay.
+/// can change. Addresses, CORS, the timeouts of heads and of responses, and the limit of connections
+/// stay.
 #[derive(Debug, Clone)]
 pub struct SettingsHandle {
     pub(crate) settings: Arc<ArcSwap<Settings>>,
@@ -45,11 +48,13 @@ impl Settings {
             body: BodyLimits {
                 max_bytes: options.max_batch_body.max(options.max_body),
                 timeout: options.body_timeout,
+                min_rate: options.min_body_rate,
             },
             batch: BatchLimits {
                 body: BodyLimits {
                     max_bytes: options.max_batch_body,
                     timeout: options.body_timeout,
+                    min_rate: options.min_body_rate,
                 },
                 max_items: options.max_batch_events,
             },
@@ -61,7 +66,10 @@ impl Settings {
             partial: options.partial_status,
             max_requests_in_flight: options.max_requests_in_flight,
             max_queries_in_flight: options.max_queries_in_flight,
-            max_bytes_in_flight: options.max_bytes_in_flight,
+            budget: BudgetLimits {
+                max_bytes: options.max_bytes_in_flight,
+                min_share: options.max_batch_body.max(options.max_body),
+            },
         }
     }
 }

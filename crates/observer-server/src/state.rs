@@ -14,6 +14,7 @@ use crate::metrics::server::ServerMetrics;
 use crate::options::ServerOptions;
 use crate::reload::ReloadHandler;
 use crate::request::blocking::BlockingPool;
+use crate::request::budget::MemoryBudget;
 use crate::request::cors::Origins;
 use crate::request::in_flight::{InFlight, QueriesInFlight};
 use crate::settings::{Settings, SettingsHandle};
@@ -25,6 +26,10 @@ pub(crate) struct ServerState {
     pub(crate) metrics: ServerMetrics,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) in_flight: InFlight,
+    /// Memory of the bodies of the requests in flight.
+    pub(crate) bodies: MemoryBudget,
+    /// Memory of the responses that are being sent.
+    pub(crate) responses: Arc<MemoryBudget>,
     pub(crate) queries_in_flight: QueriesInFlight,
     /// Pool that decompresses and parses large bodies.
     pub(crate) large_bodies: BlockingPool,
@@ -61,6 +66,8 @@ impl ServerState {
             registry,
             metrics,
             in_flight: InFlight::default(),
+            bodies: MemoryBudget::default(),
+            responses: Arc::default(),
             queries_in_flight: QueriesInFlight::default(),
             large_bodies: BlockingPool::default(),
             scrapes: BlockingPool::default(),

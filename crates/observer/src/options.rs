@@ -61,6 +61,8 @@ pub(crate) fn server(config: &Config, redactor: Option<Redactor>) -> ServerOptio
         max_batch_events: server.max_batch_events.get(),
         header_timeout: server.header_timeout,
         body_timeout: server.body_timeout,
+        min_body_rate: server.min_body_rate,
+        write_timeout: server.write_timeout,
         max_connections: server.max_connections.get(),
         max_requests_in_flight: server.max_requests_in_flight.get(),
         max_queries_in_flight: server.max_queries_in_flight.get(),

@@ -226,6 +226,7 @@ impl Reloader {
             ("access.admin_socket", old.access.admin_socket == new.access.admin_socket),
             ("server.cors_origins", old.server.cors_origins == new.server.cors_origins),
             ("server.header_timeout", old.server.header_timeout == new.server.header_timeout),
+            ("server.write_timeout", old.server.write_timeout == new.server.write_timeout),
             ("server.ingest_timeout", old.server.ingest_timeout == new.server.ingest_timeout),
             ("server.shutdown_timeout", old.server.shutdown_timeout == new.server.shutdown_timeout),
             ("ingest.dedup", old.ingest.dedup == new.ingest.dedup),

@@ -208,8 +208,9 @@ impl Service {
         self.reloader.clone().map(|reloader| reloader as _)
     }
 
-    /// Serves until `shutdown` completes. Then it accepts no more requests, lets the sinks drain
-    /// for up to `server.shutdown_timeout`, and returns.
+    /// Serves until `shutdown` completes. Then it accepts no more requests, ends those in progress
+    /// within half of `server.shutdown_timeout`, lets the sinks drain for the rest of it, and
+    /// returns.
     ///
     /// # Cancel safety
     /// Dropping the future skips the drain. Undelivered events are delivered after the next start.
@@ -217,7 +218,13 @@ impl Service {
         let Self { pipeline, server, telemetry, shutdown_timeout, .. } = self;
         let started = Instant::now();
         let metrics = server.metrics_guard();
-        server.run(shutdown, shutdown_timeout).await;
+        let mut stopping = started;
+        let shutdown = async {
+            shutdown.await;
+            stopping = Instant::now();
+        };
+        server.run(shutdown, shutdown_timeout / 2).await;
+        let shutdown_timeout = shutdown_timeout.saturating_sub(stopping.elapsed());
         let mut telemetry_shutdown = None;
         let last_gather = async {
             if let Some(telemetry) = telemetry {

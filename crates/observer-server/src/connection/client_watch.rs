@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::linger::LingerFlag;
+use super::write_progress::WriteProgress;
 
 /// Watch of a connection. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +80,7 @@ impl ClientWatch {
 pub(super) struct Flags {
     pub(super) linger: LingerFlag,
     pub(super) watch: ClientWatch,
+    pub(super) writes: WriteProgress,
 }
 
 /// Socket that a [`ClientWatch`] can watch.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
@@ -17,7 +18,9 @@ use crate::state::ServerState;
 
 /// Size of a connection's read buffer in bytes, and so the limit of a request's head.
 pub(crate) const MAX_BUFFER: usize = 64 << 10;
-/// Number of connections beyond the limit that are rejected with a 503 response at the same time.
+/// Number of connections beyond the limit that are served for one request.
+const RESERVE: usize = 64;
+/// Number of further connections that are rejected with a 503 response at the same time.
 const MAX_REJECTIONS: usize = 64;
 /// Limit of the connections to the admin socket.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
@@ -27,6 +30,9 @@ pub(crate) struct ConnectionContext {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) http: http1::Builder,
     pub(crate) header_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    /// Value of the header `Keep-Alive`, if the time for idle connections is long enough for one.
+    pub(crate) keep_alive: Option<HeaderValue>,
     pub(crate) metrics: ServerMetrics,
     /// Permits of connections, which enforce `max_connections`. A connection holds one until it
     /// ends.
@@ -35,7 +41,9 @@ pub(crate) struct ConnectionContext {
     /// new connections then acquire.
     pub(crate) slots: Arc<Slots>,
     pub(crate) max_connections: usize,
-    /// Permits of connections beyond the limit that receive a response before they are closed.
+    /// Permits of connections beyond the limit for probes, metrics and small bodies.
+    pub(crate) reserve: Arc<Semaphore>,
+    /// Permits of further connections, which receive a response before they are closed.
     pub(crate) rejections: Arc<Semaphore>,
     /// Permits of connections to the admin socket, which don't count towards `max_connections`, so
     /// that an operator can connect while producers hold all of those.
@@ -63,14 +71,40 @@ impl ConnectionContext {
             dispatcher: Arc::new(Dispatcher::new(state)),
             http,
             header_timeout: options.header_timeout,
+            write_timeout: options.write_timeout,
+            keep_alive: keep_alive(options.header_timeout),
             permits: Arc::new(Semaphore::new(max_connections)),
             slots: Slots::new(),
             max_connections,
+            reserve: Arc::new(Semaphore::new(RESERVE)),
             rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
             admin_permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             cut: CancellationToken::new(),
         })
+    }
+}
+
+/// Returns the value of the header `Keep-Alive`: a second less than the time after which idle
+/// connections close, so that a request that is sent just within it arrives before.
+fn keep_alive(idle_timeout: Duration) -> Option<HeaderValue> {
+    let seconds = idle_timeout.as_secs().saturating_sub(1);
+    (seconds > 0)
+        .then(|| HeaderValue::try_from(format!("timeout={seconds}")).expect("ASCII is valid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_is_announced_a_second_shorter() {
+        for (millis, expected) in
+            [(10_000, Some("timeout=9")), (2_000, Some("timeout=1")), (1_999, None), (0, None)]
+        {
+            let value = keep_alive(Duration::from_millis(millis));
+            assert_eq!(value.as_ref().map(|value| value.to_str().unwrap()), expected, "{millis}");
+        }
     }
 }

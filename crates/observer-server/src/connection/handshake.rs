@@ -8,10 +8,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
 
-use super::client_watch::{Flags, WatchedStream};
+use super::client_watch::Flags;
 use super::context::ConnectionContext;
-use super::linger::LingeringStream;
 use super::reject::respond_unread;
+use super::socket::{SocketStream, socket_stream};
 use crate::problem::Problem;
 use crate::tls::TlsHandle;
 
@@ -39,7 +39,7 @@ pub(crate) async fn handshake(
     flags: &Flags,
     tls: &TlsHandle,
     context: &ConnectionContext,
-) -> Result<TlsStream<LingeringStream<WatchedStream<TcpStream>>>, HandshakeError> {
+) -> Result<TlsStream<SocketStream<TcpStream>>, HandshakeError> {
     let deadline = Instant::now() + context.header_timeout;
     let mut first = [0];
     match timeout_at(deadline, stream.peek(&mut first)).await {
@@ -53,8 +53,7 @@ pub(crate) async fn handshake(
         respond_unread(stream, plain_http()).await;
         return Err(HandshakeError::PlainHttp);
     }
-    let stream = WatchedStream::new(stream, flags.watch.clone());
-    let stream = LingeringStream::new(stream, flags.linger.clone(), context.drain.clone());
+    let stream = socket_stream(stream, flags, context);
     match timeout_at(deadline, tls.acceptor().accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, mut stream))) => {

@@ -1,14 +1,12 @@
 //! HTTP/1.1 on one connection.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::header::{CONNECTION, EXPECT};
-use axum::http::{HeaderValue, Method, StatusCode};
-use axum::response::Response;
-use hyper::body::Incoming;
+use axum::http::StatusCode;
+use bytes::BytesMut;
 use hyper::server::conn::http1::Parts;
 use hyper_util::rt::TokioIo;
 use observer_pipeline::RejectReason;
@@ -16,66 +14,98 @@ use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
-use super::admin_socket::ViaAdminSocket;
-use super::client_watch::{Flags, WatchedStream};
+use super::client_watch::Flags;
 use super::context::{ConnectionContext, MAX_BUFFER};
 use super::error_body::ErrorBodyStream;
 use super::handshake::{HandshakeError, handshake};
-use super::linger::LingeringStream;
+use super::http2;
 use super::reject;
+use super::service::{Admission, ConnectionService};
 use super::slots::{Slot, Slots};
+use super::socket::socket_stream;
 use super::unread_body::UnreadBody;
 use crate::problem::Problem;
+use crate::request::peer::Peer;
 use crate::tls::TlsHandle;
 
-/// Serves a connection of plain HTTP until it ends or its slot is reclaimed.
-pub(crate) async fn serve_plain(
-    stream: TcpStream,
+/// Time that a connection beyond the limit has for its request and the response.
+const MAX_RESERVE_TIME: Duration = Duration::from_secs(5);
+/// Time that a body has to end after the shutdown of the server has begun.
+const MAX_BODY_DRAIN: Duration = Duration::from_secs(2);
+/// Limit of the time for a response to a request that is not understood.
+const MAX_REJECT_TIME: Duration = Duration::from_secs(3);
+
+/// Connection that was accepted, with its permit.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: Peer,
+    pub(crate) admission: Admission,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// Serves a TCP connection until it ends or its slot is reclaimed.
+pub(crate) async fn serve_tcp(
+    accepted: Accepted,
+    tls: Option<TlsHandle>,
     context: Arc<ConnectionContext>,
-    _permit: OwnedSemaphorePermit,
 ) {
+    let Accepted { stream, peer, admission, permit: _permit } = accepted;
     let _open = OpenConnection::new(&context.metrics.connections);
     let _ = stream.set_nodelay(true);
-    let (flags, slot) = (Flags::default(), context.slots.take());
-    let stream = WatchedStream::new(stream, flags.watch.clone());
-    let stream = LingeringStream::new(stream, flags.linger.clone(), context.drain.clone());
+    let slot = context.slots.take();
+    let serve = async {
+        match tls {
+            None => serve_plain(stream, peer, admission, &slot, &context).await,
+            Some(tls) => serve_tls(stream, &tls, peer, admission, &slot, &context).await,
+        }
+    };
+    let serve = async {
+        match admission {
+            Admission::Regular => serve.await,
+            Admission::Reserve => timeout(MAX_RESERVE_TIME, serve).await.unwrap_or_default(),
+        }
+    };
     tokio::select! {
         biased;
-        () = serve(stream, flags, &slot, None, &context) => {}
+        () = serve => {}
         () = slot.reclaimed() => {}
     }
 }
 
-/// Serves a connection to a TLS address until it ends or its slot is reclaimed.
-pub(crate) async fn serve_tls(
+async fn serve_plain(
     stream: TcpStream,
-    tls: TlsHandle,
-    context: Arc<ConnectionContext>,
-    _permit: OwnedSemaphorePermit,
+    peer: Peer,
+    admission: Admission,
+    slot: &Arc<Slot>,
+    context: &Arc<ConnectionContext>,
 ) {
-    let _open = OpenConnection::new(&context.metrics.connections);
-    let _ = stream.set_nodelay(true);
-    let client = stream.peer_addr();
-    let (flags, slot) = (Flags::default(), context.slots.take());
+    let flags = Flags::default();
+    let stream = socket_stream(stream, &flags, context);
+    serve(stream, service(flags, slot, peer, admission, context)).await;
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    tls: &TlsHandle,
+    peer: Peer,
+    admission: Admission,
+    slot: &Arc<Slot>,
+    context: &Arc<ConnectionContext>,
+) {
+    let flags = Flags::default();
     let encrypted = tokio::select! {
         biased;
-        encrypted = handshake(stream, &flags, &tls, &context) => encrypted,
+        encrypted = handshake(stream, &flags, tls, context) => encrypted,
         () = context.drain.cancelled() => return,
-        () = slot.reclaimed() => return,
     };
     match encrypted {
-        Ok(stream) => tokio::select! {
-            biased;
-            () = serve(stream, flags, &slot, None, &context) => {}
-            () = slot.reclaimed() => {}
-        },
+        Ok(stream) => serve(stream, service(flags, slot, peer, admission, context)).await,
         Err(HandshakeError::Closed) => {}
         Err(error) => {
             context.metrics.tls_handshake_failures.inc();
-            let client =
-                client.map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
-            tracing::debug!(client, error = observer_core::report(&error), "TLS handshake failed");
+            tracing::debug!(%peer, error = observer_core::report(&error), "TLS handshake failed");
         }
     }
 }
@@ -90,69 +120,77 @@ pub(crate) async fn serve_admin(
     let flags = Flags::default();
     // Its slot is not reclaimed for other connections, whose permits are not those of this socket.
     let slot = Slots::new().take();
-    let stream = WatchedStream::new(stream, flags.watch.clone());
-    let stream = LingeringStream::new(stream, flags.linger.clone(), context.drain.clone());
-    serve(stream, flags, &slot, Some(ViaAdminSocket), &context).await;
+    let stream = socket_stream(stream, &flags, &context);
+    let service = service(flags, &slot, Peer::AdminSocket, Admission::Regular, &context);
+    serve(stream, service).await;
+}
+
+fn service(
+    flags: Flags,
+    slot: &Arc<Slot>,
+    peer: Peer,
+    admission: Admission,
+    context: &Arc<ConnectionContext>,
+) -> Arc<ConnectionService> {
+    let (context, slot, unread) = (context.clone(), slot.clone(), UnreadBody::default());
+    Arc::new(ConnectionService { context, slot, flags, unread, peer, admission })
 }
 
 /// Serves requests until the client or the shutdown ends the connection.
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    Flags { linger, watch }: Flags,
-    slot: &Arc<Slot>,
-    admin: Option<ViaAdminSocket>,
-    context: &ConnectionContext,
-) {
-    let (dispatcher, slot, flag) = (context.dispatcher.clone(), slot.clone(), linger.clone());
-    let unread = UnreadBody::default();
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let (dispatcher, slot, flag) = (dispatcher.clone(), slot.clone(), flag.clone());
-        let unread = unread.clone();
-        let watch = (request.method() == Method::GET).then(|| watch.clone());
-        // Boxed, because hyper reserves space for the future on every connection, idle ones
-        // included.
-        Box::pin(async move {
-            let _active = slot.begin_request().await;
-            let expects_continue = request.headers().contains_key(EXPECT);
-            let mut request = request.map(|body| Body::new(unread.keep_rest_of(body)));
-            if let Some(watch) = watch {
-                request.extensions_mut().insert(watch);
-            }
-            if let Some(admin) = admin {
-                request.extensions_mut().insert(admin);
-            }
-            let Ok(mut response) = dispatcher.dispatch(request).await;
-            let stays_open = unread.discard(!closes(&response) && !expects_continue).await;
-            if !stays_open {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            if closes(&response) {
-                flag.set();
-            }
-            Ok::<_, Infallible>(response)
-        })
-    });
-    let stream = TokioIo::new(ErrorBodyStream::new(stream, linger.clone(), MAX_BUFFER));
-    let mut connection = context.http.serve_connection(stream, service);
-    let ended = tokio::select! {
-        biased;
-        ended = &mut connection => ended,
-        () = context.drain.cancelled() => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            tokio::select! {
-                biased;
-                ended = &mut connection => ended,
-                () = context.cut.cancelled() => return,
-            }
-        }
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, service: Arc<ConnectionService>) {
+    let (context, linger) = (&service.context, &service.flags.linger);
+    // Boxed, because hyper reserves space for the future on every connection, idle ones included.
+    let respond = |request| {
+        let service = service.clone();
+        Box::pin(async move { Ok::<_, Infallible>(service.call(request).await) })
     };
-    let Err(error) = ended else { return };
-    tracing::debug!(error = observer_core::report(&error), "connection ended early");
+    let stream = TokioIo::new(ErrorBodyStream::new(stream, linger.clone(), MAX_BUFFER));
+    let mut connection = context.http.serve_connection(stream, hyper::service::service_fn(respond));
+    let ended = run(&mut connection, |it| Pin::new(it).graceful_shutdown(), &service).await;
+    let Some(Err(error)) = ended else { return };
+    tracing::debug!(
+        peer = %service.peer,
+        error = observer_core::report(&error),
+        "connection ended early"
+    );
     let Parts { io, read_buf, .. } = connection.into_parts();
-    // Without a part of a head there is no request to respond to.
-    if error.is_timeout() && !read_buf.is_empty() {
+    let mut stream = io.into_inner();
+    if http2::is_preface(&read_buf) {
+        let respond = http2::respond_505(&mut stream, BytesMut::from(&*read_buf));
+        // A client that has disconnected needs no response.
+        let _ = timeout(MAX_REJECT_TIME, respond).await;
+    } else if error.is_timeout() && !read_buf.is_empty() {
+        // Without a part of a head there is no request to respond to.
         linger.set();
-        reject::respond_on(io.into_inner(), slow_head(context.header_timeout)).await;
+        reject::respond_on(stream, slow_head(context.header_timeout)).await;
+    }
+}
+
+/// Runs a connection to its end. When the server shuts down, it starts the shutdown of the
+/// connection, and ends a body that takes long. Returns `None` if the connection was cut.
+async fn run<C: Future + Unpin>(
+    connection: &mut C,
+    shut_down: impl FnOnce(&mut C),
+    service: &ConnectionService,
+) -> Option<C::Output> {
+    let context = &service.context;
+    tokio::select! {
+        biased;
+        ended = &mut *connection => return Some(ended),
+        () = context.drain.cancelled() => shut_down(connection),
+    }
+    tokio::select! {
+        biased;
+        ended = &mut *connection => return Some(ended),
+        () = context.cut.cancelled() => return None,
+        () = tokio::time::sleep(MAX_BODY_DRAIN) => {}
+    }
+    // The body fails when the connection is polled next.
+    service.unread.abort();
+    tokio::select! {
+        biased;
+        ended = connection => Some(ended),
+        () = context.cut.cancelled() => None,
     }
 }
 
@@ -162,12 +200,6 @@ fn slow_head(limit: Duration) -> Problem {
         limit.as_secs_f64()
     );
     Problem::new(StatusCode::REQUEST_TIMEOUT, detail).reason(RejectReason::Timeout)
-}
-
-/// Returns whether the connection closes after the response, although the request may not have been
-/// read to its end.
-fn closes(response: &Response) -> bool {
-    response.headers().get(CONNECTION).is_some_and(|value| value == "close")
 }
 
 /// Counts a connection while it is open.

@@ -12,8 +12,10 @@ use tokio::time::timeout;
 
 use super::admin_socket::AdminSocket;
 use super::context::ConnectionContext;
-use super::http::{serve_admin, serve_plain, serve_tls};
-use super::reject::too_many_connections;
+use super::http::{Accepted, serve_admin, serve_tcp};
+use super::reject::{respond_unread, too_many_connections};
+use super::service::Admission;
+use crate::request::peer::Peer;
 use crate::tls::TlsHandle;
 
 /// Time within which an idle connection has to close for a new one.
@@ -43,27 +45,19 @@ pub(crate) async fn accept(listener: Listener, context: Arc<ConnectionContext>) 
 async fn accept_tcp(tcp: TcpListener, tls: Option<TlsHandle>, context: Arc<ConnectionContext>) {
     let mut limit_warnings = RateLimitedWarning::default();
     loop {
-        let (stream, _) = next(|cx| tcp.poll_accept(cx)).await;
-        if let Some(permit) = acquire_permit(&context).await {
-            match tls.clone() {
-                None => context.tasks.spawn(serve_plain(stream, context.clone(), permit)),
-                Some(tls) => context.tasks.spawn(serve_tls(stream, tls, context.clone(), permit)),
-            };
-        } else {
-            context.metrics.rejected_connections.inc();
-            if limit_warnings.is_due() {
-                tracing::warn!(
-                    max_connections = context.max_connections,
-                    "the limit of connections is reached; rejecting more"
-                );
-            }
-            // A TLS client needs a handshake before it can read a response, so its connection is
-            // closed without one, as are those beyond the limit of rejections.
-            if tls.is_none()
-                && let Ok(permit) = context.rejections.clone().try_acquire_owned()
-            {
-                context.tasks.spawn(reject(stream, context.clone(), permit));
-            }
+        let (stream, address) = next(|cx| tcp.poll_accept(cx)).await;
+        if let Some((admission, permit)) = admit(&context, &mut limit_warnings).await {
+            let accepted = Accepted { stream, peer: Peer::from(address), admission, permit };
+            context.tasks.spawn(serve_tcp(accepted, tls.clone(), context.clone()));
+            continue;
+        }
+        context.metrics.rejected_connections.inc();
+        // A TLS client needs a handshake before it can read a response, so its connection is closed
+        // without one, as are those beyond the limit of rejections.
+        if tls.is_none()
+            && let Ok(permit) = context.rejections.clone().try_acquire_owned()
+        {
+            context.tasks.spawn(reject(stream, context.clone(), permit));
         }
     }
 }
@@ -101,6 +95,24 @@ async fn next<T>(poll_accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<T>>) 
     }
 }
 
+/// Returns a permit for one more connection, beyond the limit one of the reserve.
+async fn admit(
+    context: &ConnectionContext,
+    limit_warnings: &mut RateLimitedWarning,
+) -> Option<(Admission, OwnedSemaphorePermit)> {
+    if let Some(permit) = acquire_permit(context).await {
+        return Some((Admission::Regular, permit));
+    }
+    if limit_warnings.is_due() {
+        tracing::warn!(
+            max_connections = context.max_connections,
+            "the limit of connections is reached; rejecting more"
+        );
+    }
+    let permit = context.reserve.clone().try_acquire_owned().ok()?;
+    Some((Admission::Reserve, permit))
+}
+
 /// Returns a permit for one more connection, if need be that of an idle connection.
 async fn acquire_permit(context: &ConnectionContext) -> Option<OwnedSemaphorePermit> {
     let permits = || context.permits.clone();
@@ -121,7 +133,7 @@ fn is_client_failure(error: &io::Error) -> bool {
 
 async fn reject(stream: TcpStream, context: Arc<ConnectionContext>, _permit: OwnedSemaphorePermit) {
     tokio::select! {
-        () = too_many_connections(stream, context.max_connections) => {}
+        () = respond_unread(stream, too_many_connections(context.max_connections)) => {}
         () = context.cut.cancelled() => {}
     }
 }

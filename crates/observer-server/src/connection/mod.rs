@@ -1,12 +1,17 @@
 //! Connections, from their acceptance to their end.
 //!
 //! [`listener`] accepts a TCP connection and acquires a permit for it; [`slots`] selects idle
-//! connections to close when no permit is left, and [`reject`] responds with 503 if none is idle.
-//! On a TLS address a [`handshake`] follows. The [`admin_socket`] is a Unix socket with permits of
-//! its own. [`http`] then serves requests until the connection ends. [`unread_body`] reads the short
-//! rest of a refused request; after a longer one, [`linger`] lets the response arrive before the
-//! connection closes. [`error_body`] adds a body to every error; [`client_watch`] notices a client
-//! that is gone before its response.
+//! connections to close when no permit is left. If none is idle, a reserve serves one request of
+//! probes, metrics and small bodies, and [`reject`] responds with 503 to others. On a TLS address a
+//! [`handshake`] follows. The [`admin_socket`] is a Unix socket with permits of its own. [`http`]
+//! then serves the requests until the connection ends, each by the [`service`].
+//!
+//! - Input: [`unread_body`] reads the short rest of a refused request; after a longer one,
+//!   [`linger`] lets the response arrive before the connection closes.
+//! - Output: [`write_progress`] ends connections whose client accepts no bytes, and
+//!   [`response_memory`] counts what they hold. [`error_body`] adds a body to every error, [`http2`]
+//!   responds to clients that speak HTTP/2, and [`client_watch`] notices a client that is gone
+//!   before its response. [`socket`] stacks the streams.
 //!
 //! Shutdown has two stages: after `drain` no further request begins; after `cut` connections are
 //! closed whatever they are doing.
@@ -18,11 +23,16 @@ mod context;
 mod error_body;
 mod handshake;
 mod http;
+mod http2;
 mod linger;
 pub(crate) mod listener;
 mod reject;
+pub(crate) mod response_memory;
+mod service;
 mod slots;
+mod socket;
 mod unread_body;
+mod write_progress;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,14 +15,13 @@ use crate::security_headers::SECURITY_HEADERS;
 /// Limit of the time that sending a response takes.
 const MAX_TIME: Duration = Duration::from_secs(3);
 
-/// Responds with 503 without reading the request, so that the client doesn't wait until it times
-/// out.
-pub(crate) async fn too_many_connections(stream: TcpStream, max_connections: usize) {
+/// Returns the problem of a request on a connection beyond the limit.
+pub(crate) fn too_many_connections(max_connections: usize) -> Problem {
     let detail = format!(
         "the limit of {max_connections} connections (`max_connections`) is reached; \
          try again later, or use fewer connections"
     );
-    respond_unread(stream, Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)).await;
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
 }
 
 /// Sends the problem without reading the request, and closes the connection so that the response

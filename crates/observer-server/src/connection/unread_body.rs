@@ -4,7 +4,9 @@
 //! The next request on the connection begins after that body. A short rest is therefore read and
 //! discarded. Otherwise the response announces that the connection closes (RFC 9112, section 9.6).
 
+use std::error::Error;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +15,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use crate::request::body::ShuttingDown;
+
 /// Limit of the bytes of a rest that is read.
 const MAX_REST: u64 = 64 << 10;
 /// Limit of the time that reading a rest takes. The response is sent afterwards.
@@ -20,7 +24,13 @@ const MAX_TIME: Duration = Duration::from_millis(500);
 
 /// Body that the current request of a connection left unread. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct UnreadBody(Arc<Mutex<Option<Incoming>>>);
+pub(super) struct UnreadBody(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    rest: Mutex<Option<Incoming>>,
+    is_aborted: AtomicBool,
+}
 
 /// Body of a request. It becomes the [`UnreadBody`] if it is dropped before its end.
 #[derive(Debug)]
@@ -47,8 +57,14 @@ impl UnreadBody {
         tokio::time::timeout(MAX_TIME, read_to_end(body)).await.unwrap_or(false)
     }
 
+    /// Ends the body of the current request with an error, if more of it is awaited. The task of
+    /// the connection has to be woken.
+    pub(super) fn abort(&self) {
+        self.0.is_aborted.store(true, Ordering::Relaxed);
+    }
+
     fn take(&self) -> Option<Incoming> {
-        self.0.lock().expect("no thread panics while it holds the lock").take()
+        self.0.rest.lock().expect("no thread panics while it holds the lock").take()
     }
 }
 
@@ -66,14 +82,17 @@ async fn read_to_end(mut body: Incoming) -> bool {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Box<dyn Error + Send + Sync>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = Pin::new(incoming).poll_frame(cx);
+        let frame = Pin::new(incoming).poll_frame(cx).map_err(Into::into);
+        if frame.is_pending() && self.unread.0.is_aborted.load(Ordering::Relaxed) {
+            return Poll::Ready(Some(Err(ShuttingDown.into())));
+        }
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
             self.incoming = None;
         }
@@ -92,7 +111,7 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream())
-            && let Ok(mut unread) = self.unread.0.lock()
+            && let Ok(mut unread) = self.unread.0.rest.lock()
         {
             *unread = Some(incoming);
         }

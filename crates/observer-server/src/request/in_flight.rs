@@ -1,5 +1,4 @@
-//! Limits of the requests in flight: their number, the bytes of their bodies, and the number of
-//! queries among them.
+//! Limits of the requests in flight: their number, and the number of queries among them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +8,10 @@ use observer_pipeline::RejectReason;
 
 use crate::problem::Problem;
 
-/// Counts of the requests in flight and of the bytes of their bodies.
+/// Count of the requests in flight.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     requests: AtomicUsize,
-    bytes: AtomicUsize,
 }
 
 /// Permit of a request in flight, which ends when this is dropped.
@@ -52,20 +50,6 @@ impl Drop for QueryPermit {
     }
 }
 
-/// Memory budget that a request has reserved, which is free again when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Reservation<'a> {
-    in_flight: &'a InFlight,
-    bytes: usize,
-    max_bytes: usize,
-}
-
-/// Error for a reservation that exceeds the memory budget of all requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BudgetExceeded {
-    max_bytes: usize,
-}
-
 impl InFlight {
     /// Acquires the permit of a request.
     ///
@@ -82,51 +66,11 @@ impl InFlight {
         );
         Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).reason(RejectReason::Overloaded))
     }
-
-    /// Returns an empty reservation from a budget of `max_bytes` for all requests together.
-    pub(crate) fn reservation(&self, max_bytes: usize) -> Reservation<'_> {
-        Reservation { in_flight: self, bytes: 0, max_bytes }
-    }
-}
-
-impl Reservation<'_> {
-    /// Grows the reservation to this many bytes. It never shrinks.
-    ///
-    /// # Errors
-    /// If all reservations together would exceed the budget. This one is then unchanged.
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
-        let more = bytes.saturating_sub(self.bytes);
-        let in_use = &self.in_flight.bytes;
-        let within = |held: usize| held.checked_add(more).filter(|bytes| *bytes <= self.max_bytes);
-        match in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
-            Ok(_) => {
-                self.bytes += more;
-                Ok(())
-            }
-            Err(_) => Err(BudgetExceeded { max_bytes: self.max_bytes }),
-        }
-    }
-}
-
-impl From<BudgetExceeded> for Problem {
-    fn from(BudgetExceeded { max_bytes }: BudgetExceeded) -> Self {
-        let detail = format!(
-            "the bodies of the requests in flight would exceed {max_bytes} bytes \
-             (`max_bytes_in_flight`); try again later"
-        );
-        Self::new(StatusCode::TOO_MANY_REQUESTS, detail).reason(RejectReason::Overloaded).closing()
-    }
 }
 
 impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        self.in_flight.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -151,21 +95,5 @@ mod tests {
         assert_eq!(queries.acquire(1).unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
         drop(one);
         assert!(queries.acquire(1).is_ok());
-    }
-
-    #[test]
-    fn reservations_together_stay_within_the_budget() {
-        let in_flight = InFlight::default();
-        let mut one = in_flight.reservation(100);
-        one.grow_to(60).unwrap();
-        one.grow_to(50).unwrap();
-        let mut two = in_flight.reservation(100);
-        assert_eq!(two.grow_to(41), Err(BudgetExceeded { max_bytes: 100 }));
-        two.grow_to(40).unwrap();
-        drop(one);
-        two.grow_to(100).unwrap();
-        assert_eq!(two.grow_to(usize::MAX), Err(BudgetExceeded { max_bytes: 100 }));
-        drop(two);
-        assert_eq!(in_flight.bytes.load(Ordering::Relaxed), 0);
     }
 }

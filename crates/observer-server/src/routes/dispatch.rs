@@ -36,6 +36,10 @@ impl Dispatcher {
         }
     }
 
+    pub(crate) fn state(&self) -> &ServerState {
+        &self.state
+    }
+
     /// Passes the request to its handler and returns the response.
     pub(crate) async fn dispatch(&self, request: Request) -> Result<Response, Infallible> {
         let is_event = request.uri().path() == event::PATH && request.method() == Method::POST;

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::access::Caller;
 use crate::request::body::collect;
+use crate::request::budget::Reservation;
 use crate::request::event::MAX_PARSED_INLINE;
 use crate::request::idempotency_key::idempotency_key;
 use crate::routes::event_problem::{check_source, ingest_problem, rejected_event};
@@ -83,11 +84,11 @@ async fn handle(
     let caller = head.extensions.remove::<Caller>().unwrap_or_default();
     let key = reject_encoding(&head.headers).and_then(|()| idempotency_key(&head.headers));
     let key = key.inspect_err(|_| state.pipeline.count_rejected(RejectReason::Malformed))?;
-    let (limits, options, max_bytes) = {
+    let (limits, options, budget) = {
         let settings = state.settings.load();
-        (settings.body, settings.events.clone(), settings.max_bytes_in_flight)
+        (settings.body, settings.events.clone(), settings.budget)
     };
-    let mut reservation = state.in_flight.reservation(max_bytes);
+    let mut reservation = Reservation::new(&state.bodies, budget, caller.holder());
     let body = collect(body, limits, &mut reservation, caller.charge()).await;
     let body = body.inspect_err(|error| state.pipeline.count_rejected(error.reason()))?;
     let parsed = if body.len() <= MAX_PARSED_INLINE {

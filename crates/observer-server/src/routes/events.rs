@@ -12,9 +12,11 @@ use observer_pipeline::{Ack, AckStatus, IngestError, RejectReason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::connection::response_memory::ResponseMemory;
 use crate::problem::{BadItem, PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::access::{Caller, Charge};
 use crate::request::body::{BatchLimits, collect};
+use crate::request::budget::{BudgetExceeded, BudgetLimits, Reservation};
 use crate::request::decompress::{DecodeError, Encoding, SUPPORTED};
 use crate::request::event::{EventOptions, MAX_PARSED_INLINE, RejectedEvent};
 use crate::request::idempotency_key::idempotency_key;
@@ -111,12 +113,12 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
     let (mut head, body) = request.into_parts();
     let caller = head.extensions.remove::<Caller>().unwrap_or_default();
     let charge = caller.charge();
-    let (limits, options, partial, max_bytes) = {
+    let (limits, options, partial, budget) = {
         let settings = state.settings.load();
-        let Settings { batch, partial, max_bytes_in_flight, .. } = **settings;
-        (batch, settings.events.clone(), partial, max_bytes_in_flight)
+        let Settings { batch, partial, budget, .. } = **settings;
+        (batch, settings.events.clone(), partial, budget)
     };
-    let mut reservation = state.in_flight.reservation(max_bytes);
+    let mut reservation = Reservation::new(&state.bodies, budget, caller.holder());
     let (encoding, partial) = check_headers(&head.headers)
         .and_then(|encoding| Ok((encoding, partial.or_of(head.uri.query())?)))
         .inspect_err(|_| state.pipeline.count_rejected(RejectReason::Malformed))?;
@@ -135,7 +137,7 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
     };
     // A decompressed batch is larger than the body that was counted so far.
     let items = parsed.and_then(|Parsed { items, bytes }| {
-        reservation.grow_to(bytes)?;
+        reservation.grow_to(bytes).map_err(BudgetExceeded::of_body)?;
         charge.take_batch(items.len())?;
         Ok(items)
     });
@@ -160,9 +162,28 @@ async fn handle(state: &ServerState, request: Request) -> Result<Response, Probl
             Err(problem) => errors.push(problem.into_item(index)),
         }
     }
+    let memory = reserve_response(state, &caller, budget, &errors)?;
     let acks = state.pipeline.ingest_batch_as(caller.principal(), submissions).await;
     let results = results_of(state, &caller, sent, acks, errors)?;
-    Ok(response(results, partial))
+    let mut response = response(results, partial);
+    response.extensions_mut().insert(memory);
+    Ok(response)
+}
+
+/// Reserves memory for a response with these errors. Once the events are stored it is too late to
+/// refuse the request.
+fn reserve_response(
+    state: &ServerState,
+    caller: &Caller,
+    budget: BudgetLimits,
+    errors: &[BadItem],
+) -> Result<ResponseMemory, Problem> {
+    let bytes = errors.iter().map(BadItem::size).sum();
+    let memory = ResponseMemory::reserve(&state.responses, budget, caller.holder(), bytes, false);
+    memory.map_err(|exceeded| {
+        state.pipeline.count_rejected(RejectReason::Overloaded);
+        exceeded.of_response().reason(RejectReason::Overloaded)
+    })
 }
 
 /// Returns the results of a batch: `sent` has the index and the warnings of each event that the

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::header::TRANSFER_ENCODING;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use observer_pipeline::RejectReason;
 use prometheus::Histogram;
 
 use crate::connection::admin_socket::ViaAdminSocket;
@@ -17,8 +19,9 @@ use crate::problem::Problem;
 use crate::request::access::{Caller, Scope, Scopes};
 use crate::request::in_flight::RequestPermit;
 use crate::request::media_type;
+use crate::request::peer::Peer;
 use crate::request::trace_context::traced;
-use crate::routes::{OTHER, event, events, openapi, query};
+use crate::routes::{OTHER, event, events, metrics, openapi, query};
 use crate::security_headers::add_security_headers;
 use crate::state::ServerState;
 
@@ -26,6 +29,9 @@ use crate::state::ServerState;
 /// event.
 const OPEN_TO_LIMITED_CALLERS: [&str; 5] =
     [event::PATH, events::PATH, openapi::PATH, query::LABEL, OTHER];
+
+/// Number of requests beyond the limit that are served if they are for metrics.
+const RESERVED_SCRAPES: usize = 16;
 
 /// Guard of the requests of one route.
 #[derive(Clone)]
@@ -91,6 +97,7 @@ impl Guard {
         request: &Request,
         scope: Option<Scope>,
     ) -> Result<(Option<RequestPermit<'_>>, Caller), Problem> {
+        check_transfer_coding(request.headers())?;
         let settings = self.state.settings.load();
         // Neither pages in a browser nor other users of the machine reach the admin socket.
         let is_admin = request.extensions().get::<ViaAdminSocket>().is_some();
@@ -107,7 +114,8 @@ impl Guard {
             // Probes are answered whatever the token.
             None => Ok(settings.gate.identify(request.headers()).unwrap_or_default()),
         };
-        let caller = identify(scope)?;
+        let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+        let caller = identify(scope)?.with_peer(peer);
         if scope.is_none() {
             return Ok((None, caller));
         }
@@ -118,9 +126,32 @@ impl Guard {
             media_type::check(request.headers())?;
         }
         caller.charge().take_request()?;
-        let permit = self.state.in_flight.acquire(settings.max_requests_in_flight)?;
+        let max_requests = match request.uri().path() {
+            metrics::PATH => settings.max_requests_in_flight.saturating_add(RESERVED_SCRAPES),
+            _ => settings.max_requests_in_flight,
+        };
+        let permit = self.state.in_flight.acquire(max_requests)?;
         Ok((Some(permit), caller))
     }
+}
+
+/// Checks that the body has no transfer coding but `chunked`, which has been removed.
+///
+/// # Errors
+/// If it has (501; RFC 9112, section 6.1).
+fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_chunked =
+        |value: &&HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let Some(other) = headers.get_all(TRANSFER_ENCODING).iter().find(|value| !is_chunked(value))
+    else {
+        return Ok(());
+    };
+    let detail = format!(
+        "unsupported Transfer-Encoding {:?}; use `chunked` alone, and Content-Encoding for a \
+         compressed batch",
+        String::from_utf8_lossy(other.as_bytes())
+    );
+    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail).reason(RejectReason::Malformed))
 }
 
 /// Returns the scope that a request requires, or `None` for health probes, which are exempt from

@@ -14,6 +14,9 @@ use crate::request::access::Caller;
 use crate::routes::openapi::AnyProbe;
 use crate::state::ServerState;
 
+/// Paths of the routes.
+pub(super) const PATHS: [&str; 2] = ["/livez", "/readyz"];
+
 /// Readiness of the observer. It accepts events even if a sink is parked, so the state of the sinks
 /// is only informative.
 #[derive(Debug, Serialize, ToSchema)]

@@ -12,6 +12,9 @@ use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::routes::openapi::AnyRequest;
 use crate::state::ServerState;
 
+/// Path of the route.
+pub(super) const PATH: &str = "/metrics";
+
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Returns the metrics of events and of the observer itself in the Prometheus text format.

@@ -97,13 +97,23 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
             ],
         ),
         ("/v1/sinks/{name}/replay", vec![routes!(replay::post_replay, replay::delete_replay)]),
-        ("/metrics", vec![routes!(metrics::get_metrics)]),
+        (metrics::PATH, vec![routes!(metrics::get_metrics)]),
         ("/livez", vec![routes!(health::livez)]),
         ("/readyz", vec![routes!(health::readyz)]),
         ("/-/reload", vec![routes!(reload::post_reload)]),
         (query::LABEL, query::table()),
         (openapi::PATH, vec![routes!(openapi::get_openapi)]),
     ]
+}
+
+/// Returns whether a path is that of `GET /metrics`.
+pub(crate) fn is_metrics(path: &str) -> bool {
+    path == metrics::PATH
+}
+
+/// Returns whether a path is that of metrics or of a health probe.
+pub(crate) fn is_monitoring(path: &str) -> bool {
+    is_metrics(path) || health::PATHS.contains(&path)
 }
 
 /// Returns the router over this state.

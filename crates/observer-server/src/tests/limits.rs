@@ -123,7 +123,8 @@ async fn request_beyond_the_limit_is_rejected_with_429_and_probes_still_work() {
     retry-after: 1
     {"type":"about:blank","title":"Too Many Requests","status":429,"detail":"the limit of 1 requests in flight (`max_requests_in_flight`) is reached; try again later","reason":"overloaded"}
     "#);
-    assert_eq!(other.get("/metrics").await.status, 429);
+    assert_eq!(other.get("/v1/sinks").await.status, 429);
+    assert_eq!(other.get("/metrics").await.status, 200);
     assert_eq!(other.get("/livez").await.status, 200);
     assert_eq!(other.get("/readyz").await.status, 200);
     slow.send(EVENT).await;

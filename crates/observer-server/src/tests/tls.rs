@@ -320,8 +320,9 @@ async fn client_that_keeps_sending_over_tls_receives_its_413_and_an_orderly_clos
 }
 
 #[tokio::test]
-async fn handshakes_count_as_connections_and_those_beyond_the_limit_are_closed() {
-    let files = Files::of(&Authority::new("one").sign("server"));
+async fn handshakes_count_as_connections_and_those_beyond_the_limit_use_the_reserve() {
+    let authority = Authority::new("one");
+    let files = Files::of(&authority.sign("server"));
     let options = ServerOptions { max_connections: 2, tls: Some(files.options()), ..options() };
     let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
     let mut first = server.client().await;
@@ -332,7 +333,10 @@ async fn handshakes_count_as_connections_and_those_beyond_the_limit_are_closed()
     };
     tokio::time::timeout(TEST_TIMEOUT, open).await.expect("the handshake is counted");
 
-    Client::connect(server.tls_address.unwrap()).await.expect_close().await;
+    let config = client_config(&authority, None, rustls::ALL_VERSIONS);
+    let event = server.tls_client(config.clone()).await.post(EVENT).await;
+    assert_eq!((event.status, event.header("connection")), (200, Some("close")));
+    assert_eq!(server.tls_client(config).await.get("/v1/sinks").await.status, 503);
     let metrics = first.get("/metrics").await.body;
     assert!(metrics.contains("\nobserver_refused_connections_total 1\n"), "{metrics}");
 }

@@ -39,6 +39,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     );
     for (key, timeout) in [
         ("server.body_timeout", server.body_timeout),
+        ("server.write_timeout", server.write_timeout),
         ("server.header_timeout", server.header_timeout),
         ("server.ingest_timeout", server.ingest_timeout),
         ("ingest.dedup.window", ingest.dedup.window),

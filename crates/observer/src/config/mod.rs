@@ -8,16 +8,18 @@
 //! max_body = "1MiB"               # of a stored event
 //! max_batch_body = "16MiB"        # of any body, before and after decompression
 //! max_batch_events = 10_000
-//! max_connections = 4_096         # a further one replaces an idle one, or receives 503
+//! max_connections = 4_096         # a further one replaces an idle one, or uses a reserve
 //! max_requests_in_flight = 4_096  # a further one receives 429
 //! max_queries_in_flight = 256     # a further query receives 503
-//! max_bytes_in_flight = "32MiB"   # total of their bodies
+//! max_bytes_in_flight = "32MiB"   # total of their bodies, and of responses that are being sent
 //! hosts = ["observer.example.com"]              # besides localhost and IP addresses; "*": any
 //! cors_origins = []               # such as "https://grafana.example.com"; "*": any
 //! body_timeout = "10s"            # to receive a body
+//! min_body_rate = "1KiB"          # a second, after the first 5 s of a body; 0: any
+//! write_timeout = "10s"           # within which a client accepts some bytes of a response
 //! header_timeout = "10s"          # to receive the head of a request
 //! ingest_timeout = "2500ms"       # for a commit, then 503
-//! shutdown_timeout = "20s"        # for sinks to drain
+//! shutdown_timeout = "8s"         # for requests to end and sinks to drain
 //!
 //! [server.tls]                    # optional; without it, plain HTTP only
 //! listen = "0.0.0.0:3843"         # in addition to server.listen, which may be []

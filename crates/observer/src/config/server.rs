@@ -32,13 +32,16 @@ pub struct ServerConfig {
     pub max_batch_body: u64,
     /// Maximum number of events in a batch.
     pub max_batch_events: NonZeroUsize,
-    /// Maximum number of connections. A further connection replaces an idle one, or receives 503.
+    /// Maximum number of connections. A further connection replaces an idle one. Without an idle
+    /// one, health probes, `GET /metrics` and small bodies are served from a reserve, and other
+    /// requests receive 503.
     pub max_connections: NonZeroUsize,
     /// Maximum number of concurrent requests. A further request receives 429.
     pub max_requests_in_flight: NonZeroUsize,
     /// Maximum number of concurrent queries. A further query receives 503.
     pub max_queries_in_flight: NonZeroUsize,
-    /// Maximum total body size of concurrent requests, in bytes.
+    /// Maximum total body size of concurrent requests, in bytes, and that of the responses that are
+    /// being sent. While more than half is in use, a client gets no more than its share.
     #[serde(deserialize_with = "units::size")]
     pub max_bytes_in_flight: u64,
     /// Accepted host names in addition to `localhost` and IP addresses; `*` accepts any name.
@@ -50,6 +53,13 @@ pub struct ServerConfig {
     /// Timeout for receiving the body of a request.
     #[serde(deserialize_with = "units::duration")]
     pub body_timeout: Duration,
+    /// Rate at which the body of a request must arrive after its first 5 s, in bytes per second; 0
+    /// for any.
+    #[serde(deserialize_with = "units::size")]
+    pub min_body_rate: u64,
+    /// Time within which a client must accept some bytes of a response.
+    #[serde(deserialize_with = "units::duration")]
+    pub write_timeout: Duration,
     /// Timeout for receiving the head of a request.
     #[serde(deserialize_with = "units::duration")]
     pub header_timeout: Duration,
@@ -57,7 +67,8 @@ pub struct ServerConfig {
     /// out after 3 s.
     #[serde(deserialize_with = "units::duration")]
     pub ingest_timeout: Duration,
-    /// Time for which requests and deliveries may continue after shutdown begins.
+    /// Time for which requests and deliveries may continue after shutdown begins: requests for half
+    /// of it, deliveries until its end. Containers are usually killed 10 s after SIGTERM.
     #[serde(deserialize_with = "units::duration")]
     pub shutdown_timeout: Duration,
 }
@@ -80,9 +91,11 @@ impl Default for ServerConfig {
             hosts: Vec::new(),
             cors_origins: Vec::new(),
             body_timeout: Duration::from_secs(10),
+            min_body_rate: 1 << 10,
+            write_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             ingest_timeout: Duration::from_millis(2500),
-            shutdown_timeout: Duration::from_secs(20),
+            shutdown_timeout: Duration::from_secs(8),
         }
     }
 }

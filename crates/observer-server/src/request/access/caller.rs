@@ -8,6 +8,8 @@ use observer_pipeline::{Principal, RejectReason};
 use super::rate::Charge;
 use super::scope::{Scope, Scopes};
 use crate::problem::Problem;
+use crate::request::budget::Holder;
+use crate::request::peer::Peer;
 
 /// Limit of a source in an error, in characters.
 const MAX_SHOWN: usize = 60;
@@ -22,13 +24,15 @@ pub(crate) struct Caller {
     scopes: Scopes,
     sources: Option<Arc<[String]>>,
     charge: Charge,
+    holder: Holder,
 }
 
 impl Caller {
     /// Creates a caller without a token.
     pub(crate) fn anonymous(scopes: Scopes) -> Self {
         let principal = Principal::anonymous().with_relay(scopes.contains(Scope::Relay));
-        Self { principal, scopes, sources: None, charge: Charge::default() }
+        let (charge, holder) = (Charge::default(), Holder::default());
+        Self { principal, scopes, sources: None, charge, holder }
     }
 
     /// Creates a caller with a token.
@@ -38,8 +42,21 @@ impl Caller {
         sources: Option<&[String]>,
         charge: Charge,
     ) -> Self {
-        let principal = Principal::token(name).with_relay(scopes.contains(Scope::Relay));
-        Self { principal, scopes, sources: sources.map(Arc::from), charge }
+        let token = Arc::<str>::from(name);
+        let holder = Holder { token: Some(token.clone()), ..Holder::default() };
+        let principal = Principal::token(token).with_relay(scopes.contains(Scope::Relay));
+        Self { principal, scopes, sources: sources.map(Arc::from), charge, holder }
+    }
+
+    /// Sets the peer of the request.
+    pub(crate) fn with_peer(mut self, peer: Peer) -> Self {
+        self.holder.peer = peer;
+        self
+    }
+
+    /// Returns the holder of the memory that the request reserves.
+    pub(crate) fn holder(&self) -> Holder {
+        self.holder.clone()
     }
 
     /// Returns the principal in whose name the caller's events are ingested.

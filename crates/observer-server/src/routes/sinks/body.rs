@@ -6,13 +6,13 @@ use bytes::Bytes;
 use crate::problem::Problem;
 use crate::request::access::Caller;
 use crate::request::body::collect;
-use crate::request::in_flight::Reservation;
+use crate::request::budget::{MemoryBudget, Reservation};
 use crate::state::ServerState;
 
 /// Complete body of a request, with the memory that is reserved for it.
 pub(super) struct SinkRequestBody<'a> {
     pub(super) bytes: Bytes,
-    _reservation: Reservation<'a>,
+    _reservation: Reservation<&'a MemoryBudget>,
 }
 
 impl<'a> SinkRequestBody<'a> {
@@ -25,11 +25,11 @@ impl<'a> SinkRequestBody<'a> {
         caller: &Caller,
         request: Request,
     ) -> Result<Self, Problem> {
-        let (limits, max_bytes) = {
+        let (limits, budget) = {
             let settings = state.settings.load();
-            (settings.body, settings.max_bytes_in_flight)
+            (settings.body, settings.budget)
         };
-        let mut reservation = state.in_flight.reservation(max_bytes);
+        let mut reservation = Reservation::new(&state.bodies, budget, caller.holder());
         let bytes = collect(request.into_body(), limits, &mut reservation, caller.charge()).await?;
         Ok(Self { bytes, _reservation: reservation })
     }

@@ -1,7 +1,10 @@
 //! Connections: their limit, refused requests, and the shutdown.
 
+mod budgets;
 mod shutdown;
 mod unread_bodies;
+
+use std::time::Duration;
 
 use insta::assert_snapshot;
 use observer_pipeline::Pipeline;
@@ -10,33 +13,59 @@ use super::support::setup::{EVENT, options, serve, serve_plain};
 use crate::{Server, ServerOptions};
 
 #[tokio::test]
-async fn connection_beyond_the_limit_is_rejected_with_503() {
+async fn connection_beyond_the_limit_serves_monitoring_and_small_bodies_and_rejects_others() {
     let pipeline = Pipeline::builder().start().await.unwrap();
     let server = serve(ServerOptions { max_connections: 1, ..options() }, pipeline).await;
     let mut first = server.client().await;
     assert_eq!(first.post(EVENT).await.status, 200);
 
-    let mut second = server.client().await;
-    assert_snapshot!(second.response().await, @r#"
+    assert_snapshot!(server.client().await.get("/v1/sinks").await, @r#"
     HTTP/1.1 503 Service Unavailable
     content-type: application/problem+json
     retry-after: 1
     connection: close
     {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the limit of 1 connections (`max_connections`) is reached; try again later, or use fewer connections"}
     "#);
-    second.expect_close().await;
+    let large = format!("{EVENT}{}", " ".repeat(64 << 10));
+    let mut client = server.client().await;
+    client.send(super::support::client::post("", &large)).await;
+    assert_eq!(client.response().await.status, 503);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let mut client = server.client().await;
+        let response = client.get(path).await;
+        assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+        client.expect_close().await;
+    }
+    assert_eq!(server.client().await.post(EVENT).await.status, 200);
     let metrics = first.get("/metrics").await.body;
-    assert!(metrics.contains("\nobserver_refused_connections_total 1\n"), "{metrics}");
-    assert!(metrics.contains("\nobserver_open_connections 1\n"), "{metrics}");
+    assert!(metrics.contains("\nobserver_refused_connections_total 2\n"), "{metrics}");
 
     drop(first);
-    let status = loop {
-        let status = server.client().await.post(EVENT).await.status;
-        if status != 503 {
-            break status;
+    loop {
+        let response = server.client().await.post(EVENT).await;
+        if response.header("connection").is_none() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_beyond_the_reserve_are_rejected_with_503() {
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    let server = serve(ServerOptions { max_connections: 1, ..options() }, pipeline).await;
+    let mut open = Vec::new();
+    let rejected = loop {
+        let mut client = server.client().await;
+        // A connection that awaits a body is not idle.
+        client.send("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\n").await;
+        let silent = Duration::from_millis(20);
+        match tokio::time::timeout(silent, client.response()).await {
+            Ok(response) => break response,
+            Err(_) => open.push(client),
         }
     };
-    assert_eq!(status, 200, "the slot is free again");
+    assert_eq!((rejected.status, rejected.header("connection")), (503, Some("close")));
+    assert_eq!(open.len(), 1 + 64);
 }
 
 #[tokio::test]
@@ -53,8 +82,9 @@ async fn idle_connection_is_closed_for_a_new_one_and_an_active_one_is_not() {
     ))
     .await;
     let mut new = loop {
+        // Until the connection counts as idle, the reserve serves one request of each new one.
         let mut client = server.client().await;
-        if client.post(EVENT).await.status == 200 {
+        if client.post(EVENT).await.header("connection").is_none() {
             break client;
         }
     };

@@ -125,8 +125,9 @@ impl Response {
 }
 
 /// Headers that differ each time, or are the same for all responses.
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 8] = [
     "date",
+    "keep-alive",
     "content-length",
     "x-content-type-options",
     "x-frame-options",

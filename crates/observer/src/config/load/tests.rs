@@ -62,6 +62,8 @@ fn keys_are_read() {
         listen = "${LISTEN}"
         max_body = "64KiB"
         body_timeout = "1s"
+        min_body_rate = "2KiB"
+        write_timeout = "4s"
         header_timeout = "2s"
         ingest_timeout = "3s"
         shutdown_timeout = "0s"
@@ -103,6 +105,7 @@ fn keys_are_read() {
         (7, 8)
     );
     assert_eq!(config.server.max_queries_in_flight.get(), 9);
+    assert_eq!((config.server.min_body_rate, config.server.write_timeout.as_secs()), (2048, 4));
     assert_eq!((config.server.max_bytes_in_flight, config.server.hosts.len()), (20 << 20, 1));
     assert_eq!(config.server.cors_origins.len(), 2);
     let access = config.access.resolve();
