@@ -121,7 +121,8 @@ async fn corrupt_record_is_reported_with_its_location_and_the_others_are_exporte
         "{}",
         out(&output)
     );
-    assert!(out(&output).contains(": record 10 can't be read\n"), "{}", out(&output));
+    let end = ": record 10 can't be read\na repair would change nothing; lost records stay lost\n";
+    assert!(out(&output).ends_with(end), "{}", out(&output));
 
     let output = observer(dir.path(), &["journal", "verify", "--json"]);
     let found: Value = serde_json::from_str(out(&output)).unwrap();
@@ -188,6 +189,44 @@ async fn torn_end_is_repaired_and_its_bytes_are_kept() {
     again.wait_until_caught_up().await;
     assert_eq!(again.archive()[..40], archive);
     assert_eq!(again.archive().len(), 41);
+}
+
+#[tokio::test]
+async fn verify_and_repair_report_the_same_number_of_records_at_a_cut_end() {
+    let (dir, archive) = stopped().await;
+    let mut bytes = std::fs::read(segment(dir.path())).unwrap();
+    let event = event_of(&archive[37]).as_bytes();
+    let at = bytes.windows(event.len()).position(|window| window == event).unwrap();
+    bytes.truncate(at + 1);
+    std::fs::write(segment(dir.path()), bytes).unwrap();
+    let report = |command: &str| {
+        let output = observer(dir.path(), &["journal", command, "--json"]);
+        let report: Value = serde_json::from_str(out(&output)).unwrap();
+        (output.status.code(), report)
+    };
+
+    let (code, found) = report("verify");
+    assert_eq!((code, &found["lost"], &found["repairable"]), (Some(1), &3.into(), &true.into()));
+    let (code, repaired) = report("repair");
+    assert_eq!((code, &repaired["lost"]), (Some(1), &3.into()), "{repaired}");
+    assert_eq!(repaired["actions"][0]["done"], "truncated after the last complete record");
+    let explained = "the end of the journal is lost: a sink has already received records 38 to 40";
+    assert_eq!(repaired["damage"][0]["explained"], explained);
+
+    // Nothing is left to repair, and the loss is not forgotten.
+    let (code, found) = report("verify");
+    assert_eq!(
+        (code, &found["lost"], &found["damage"]),
+        (Some(0), &0.into(), &Value::Array(vec![]))
+    );
+    let lost = serde_json::json!([{ "first_seq": 38, "last_seq": 40 }]);
+    assert_eq!((&found["lost_earlier"], &found["repairable"]), (&lost, &false.into()));
+    let output = observer(dir.path(), &["journal", "verify"]);
+    let end = "\n3 records lost earlier at the end of the journal:\n  records 38 to 40\n\n\
+               every record is readable\n";
+    assert!(out(&output).ends_with(end), "{}", out(&output));
+    let output = observer(dir.path(), &["journal", "repair"]);
+    assert!(output.status.success(), "{}", out(&output));
 }
 
 #[tokio::test]

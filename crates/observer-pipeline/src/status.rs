@@ -88,7 +88,7 @@ pub struct SinkStatus {
     pub undecided: u64,
     /// Age of the oldest pending event.
     pub oldest_pending: Option<Duration>,
-    /// Time of the next attempt while the sink waits for it.
+    /// Time of the next attempt after a failure, which is in the past while it is under way.
     pub retry_at: Option<Timestamp>,
     /// Number of deliveries that failed and were retried.
     pub retried: u64,

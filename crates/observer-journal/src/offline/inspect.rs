@@ -1,5 +1,7 @@
 //! Inspection of a journal: reads all of its bytes and changes none.
 
+use std::ops::RangeInclusive;
+
 use super::segment_check::SegmentCheck;
 use super::{Damage, DamageKind, read_positions};
 use crate::error::OpenError;
@@ -23,6 +25,11 @@ pub struct Inspection {
     pub segments: Vec<SegmentSummary>,
     /// All damage, in the order of the records.
     pub damage: Vec<Damage>,
+    /// True if a repair would change a file.
+    pub is_repairable: bool,
+    /// Records that the journal lost at its end before, oldest loss first. Later records may have
+    /// their sequence numbers.
+    pub lost_ends: Vec<RangeInclusive<u64>>,
     /// Position of every reader.
     pub readers: Vec<ReaderPosition>,
 }
@@ -84,7 +91,9 @@ pub(super) fn inspect(options: &Options) -> Result<Inspection, OpenError> {
         let path = segment.name.path(dir);
         let checked =
             fs.open(&path, OpenMode::Read).and_then(|file| SegmentCheck::run(segment, next, file));
-        let SegmentCheck { summary, damage, .. } = checked.map_err(OpenError::io("read", &path))?;
+        let checked = checked.map_err(OpenError::io("read", &path))?;
+        found.is_repairable |= checked.is_repairable();
+        let SegmentCheck { summary, damage, .. } = checked;
         next_seq = Some(summary.last_seq + 1);
         found.head = summary.last_seq;
         found.records += summary.records;
@@ -100,6 +109,7 @@ pub(super) fn inspect(options: &Options) -> Result<Inspection, OpenError> {
     let oldest = layout.segments.front().map(|segment| segment.name.first_seq);
     let oldest_unreadable = layout.unreadable.first().map(|file| file.name.first_seq);
     found.oldest = oldest.into_iter().chain(oldest_unreadable).min().unwrap_or(found.head + 1);
+    found.is_repairable |= !(layout.unreadable.is_empty() && layout.superseded.is_empty());
     readers(options, &layout, &mut found)?;
     Ok(found)
 }
@@ -109,16 +119,24 @@ fn readers(options: &Options, layout: &Layout, found: &mut Inspection) -> Result
         |kind, bytes, records| Damage { kind, file: positions::FILE.to_owned(), bytes, records };
     match read_positions(options)? {
         Found::Missing if layout.segments.is_empty() => {}
-        Found::Missing => found.damage.push(damage(DamageKind::MissingPositions, 0..0, None)),
-        Found::Corrupt { size } => found.damage.push(damage(DamageKind::Positions, 0..size, None)),
+        Found::Missing => {
+            found.is_repairable = true;
+            found.damage.push(damage(DamageKind::MissingPositions, 0..0, None));
+        }
+        Found::Corrupt { size } => {
+            found.is_repairable = true;
+            found.damage.push(damage(DamageKind::Positions, 0..size, None));
+        }
         Found::Valid(positions) => {
             let resolved = positions.readers.iter().map(|(name, stored)| ReaderPosition {
                 name: name.clone(),
                 seq: positions.translate(stored.epoch, stored.seq).unwrap_or(0),
             });
             found.readers = resolved.collect();
+            found.lost_ends = positions.lost_ends();
             let furthest = found.readers.iter().map(|reader| reader.seq).max().unwrap_or(0);
             if furthest > found.head {
+                found.is_repairable = true;
                 let (file, records) = (last_file(layout), Some(found.head + 1..=furthest));
                 found.damage.push(Damage { kind: DamageKind::End, file, bytes: 0..0, records });
             }

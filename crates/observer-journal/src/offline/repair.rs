@@ -98,12 +98,12 @@ fn repair_segment(
 ) -> io::Result<()> {
     let name = segment.name.to_string();
     let file = fs.open(&segment.name.path(dir), OpenMode::Write)?;
-    let SegmentCheck { damage, corrections, end, has_trailer, footer, .. } =
-        SegmentCheck::run(segment, next, file.clone())?;
-    for (at, block) in corrections {
+    let check = SegmentCheck::run(segment, next, file.clone())?;
+    for (at, block) in &check.corrections {
+        let at = *at;
         let bytes = at..at + block.len() as u64;
         let kept_in = Some(copy_bytes(fs, dir, &*file, &name, bytes.clone())?);
-        file.write_at(&block, at)?;
+        file.write_at(block, at)?;
         file.sync()?;
         actions.push(RepairAction {
             file: name.clone(),
@@ -112,7 +112,7 @@ fn repair_segment(
             kept_in,
         });
     }
-    if damage.iter().any(|damage| damage.kind == DamageKind::HeaderCopy) {
+    if check.has(DamageKind::HeaderCopy) {
         let bytes = 0..BLOCKS_OFFSET.min(file.size()?);
         let kept_in = Some(copy_bytes(fs, dir, &*file, &name, bytes.clone())?);
         file.write_at(&segment.header.encode(), 0)?;
@@ -124,24 +124,13 @@ fn repair_segment(
             kept_in,
         });
     }
-    let damaged =
-        |kind| damage.iter().find(|damage| damage.kind == kind).map(|damage| damage.bytes.clone());
-    let rewritten = damaged(DamageKind::Footer).zip(footer);
-    // Opening would remove these bytes of the last segment, too, without a copy. A valid trailer is
-    // kept, since it contains the number of records.
-    let tail =
-        damaged(DamageKind::Tail).or_else(|| damaged(DamageKind::Footer).filter(|_| !has_trailer));
-    let (bytes, footer) = match (rewritten, tail) {
-        (Some((bytes, footer)), _) => (bytes, Some(footer)),
-        (None, Some(bytes)) => (bytes, None),
-        (None, None) => return Ok(()),
-    };
+    let Some((bytes, footer)) = check.replaced_end() else { return Ok(()) };
     let kept_in = Some(copy_bytes(fs, dir, &*file, &name, bytes.clone())?);
     // An interruption after this leaves no footer, which is no damage; half a footer would be.
-    file.truncate(end)?;
+    file.truncate(check.end)?;
     let done = match footer {
         Some(footer) => {
-            file.write_at(&footer, end)?;
+            file.write_at(footer, check.end)?;
             "footer rewritten"
         }
         None => "truncated after the last complete record",

@@ -26,6 +26,34 @@ pub(super) struct SegmentCheck {
 }
 
 impl SegmentCheck {
+    pub(super) fn has(&self, kind: DamageKind) -> bool {
+        self.damaged(kind).is_some()
+    }
+
+    fn damaged(&self, kind: DamageKind) -> Option<Range<u64>> {
+        self.damage.iter().find(|damage| damage.kind == kind).map(|damage| damage.bytes.clone())
+    }
+
+    /// Returns the bytes after the last block that a repair replaces, and the footer that it writes
+    /// in their place, if any.
+    pub(super) fn replaced_end(&self) -> Option<(Range<u64>, Option<&[u8]>)> {
+        if let (Some(bytes), Some(footer)) = (self.damaged(DamageKind::Footer), &self.footer) {
+            return Some((bytes, Some(footer)));
+        }
+        // Opening would remove these bytes of the last segment, too, without a copy. A valid
+        // trailer is kept, since it contains the number of records.
+        let unreadable = || self.damaged(DamageKind::Footer).filter(|_| !self.has_trailer);
+        let bytes = self.damaged(DamageKind::Tail).or_else(unreadable)?;
+        Some((bytes, None))
+    }
+
+    /// Returns whether a repair changes the file.
+    pub(super) fn is_repairable(&self) -> bool {
+        !self.corrections.is_empty()
+            || self.has(DamageKind::HeaderCopy)
+            || self.replaced_end().is_some()
+    }
+
     /// Checks a segment. `next` is the first record of the next segment.
     pub(super) fn run(
         segment: &Segment,

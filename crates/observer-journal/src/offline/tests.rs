@@ -69,6 +69,7 @@ fn inspection_describes_damage_in_words() {
     write(&memory, &files[3], b"half a block", 88 + 39 * 75);
     memory.remove(Path::new("j/positions")).unwrap();
     let found = offline(&memory).inspect().unwrap();
+    assert!(found.is_repairable);
     let descriptions: Vec<_> = found.damage.iter().map(ToString::to_string).collect();
     assert_eq!(
         descriptions,
@@ -224,6 +225,7 @@ fn repair_rewrites_a_footer_only_if_every_record_is_readable() {
         || offline.inspect().unwrap().damage.iter().map(|damage| damage.kind).collect::<Vec<_>>();
     let before = kinds();
     assert_eq!(before, [DamageKind::Blocks, DamageKind::Footer]);
+    assert!(!offline.inspect().unwrap().is_repairable);
     assert_eq!(offline.repair().unwrap().actions, []);
     assert_eq!(kinds(), before);
     assert_eq!(offline.inspect().unwrap().segments[0].last_seq, 54);
@@ -245,6 +247,7 @@ fn repair_removes_a_footer_that_is_unreadable_and_cannot_be_rewritten() {
     assert_eq!(repair.actions[0].bytes.end, size);
     assert!(repair.actions[0].kept_in.is_some());
     assert_eq!(kinds(), [DamageKind::Blocks]);
+    assert!(!offline.inspect().unwrap().is_repairable);
     assert_eq!(offline.repair().unwrap().actions, []);
 }
 

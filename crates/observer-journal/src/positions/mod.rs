@@ -32,6 +32,7 @@ pub(crate) mod reserve;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes};
@@ -130,6 +131,12 @@ impl Positions {
         let at = self.epochs.iter().position(|(known, _)| *known == epoch)?;
         let bound = self.epochs[at + 1..].iter().map(|(_, first_seq)| first_seq - 1).min();
         Some(bound.map_or(seq, |bound| seq.min(bound)))
+    }
+
+    /// Returns the ranges of records that the journal lost at its end, oldest loss first.
+    pub(crate) fn lost_ends(&self) -> Vec<RangeInclusive<u64>> {
+        let losses = self.epochs.windows(2).filter(|pair| pair[1].1 < pair[0].1);
+        losses.map(|pair| pair[1].1..=pair[0].1 - 1).collect()
     }
 
     /// Reads the file without changing anything.
@@ -318,5 +325,6 @@ mod tests {
         assert_eq!((positions.lost_after(5, 20), positions.lost_after(9, 55)), (37, 5));
         let decoded = Positions::decode(positions.encode().into()).unwrap();
         assert_eq!(decoded.lost_after(5, 20), 37);
+        assert_eq!(decoded.lost_ends(), [51..=77, 51..=60]);
     }
 }

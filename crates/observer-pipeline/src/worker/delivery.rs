@@ -239,7 +239,9 @@ impl Delivery {
     pub(crate) fn mark_running(&mut self) {
         self.reset_backoff();
         self.outage.end(&self.name, Instant::now());
-        self.progress.lock().state = SinkState::Running;
+        let mut progress = self.progress.lock();
+        progress.state = SinkState::Running;
+        progress.retry_at = None;
     }
 
     /// Reports the sink as retrying; a parked one stays parked, with the new reason. The time of
@@ -289,12 +291,14 @@ impl Delivery {
         );
     }
 
-    /// Reports the sink as parked. The time of the first failure stays.
-    pub(crate) fn mark_parked(&mut self, reason: &str) {
+    /// Reports the sink as parked. The time of the first failure stays. `retry_at` is the time of
+    /// the next attempt, if it is another one than before.
+    pub(crate) fn mark_parked(&mut self, reason: &str, retry_at: Option<Timestamp>) {
         let failure = Failure { reason: reason.to_owned(), at: Timestamp::now() };
         let mut progress = self.progress.lock();
         let pending = progress.pending();
         progress.last_error = Some(failure.clone());
+        progress.retry_at = retry_at.or(progress.retry_at);
         if let SinkState::Parked(parked) = &mut progress.state {
             parked.reason = failure.reason;
         } else {

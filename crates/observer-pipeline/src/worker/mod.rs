@@ -245,7 +245,9 @@ impl Drop for PanicGuard {
             let reason = "the sink panicked; it receives no events until the observer is restarted"
                 .to_owned();
             tracing::error!(sink = self.1, reason, "the sink is parked");
-            self.0.lock().state = SinkState::Parked(Failure { reason, at: Timestamp::now() });
+            let mut progress = self.0.lock();
+            progress.state = SinkState::Parked(Failure { reason, at: Timestamp::now() });
+            progress.retry_at = None;
         }
     }
 }

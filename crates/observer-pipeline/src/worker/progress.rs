@@ -33,7 +33,7 @@ pub(crate) struct Snapshot {
     /// Head of the journal when the worker last looked.
     pub(crate) head: u64,
     pub(crate) state: SinkState,
-    /// Time of the next attempt while the worker waits for it.
+    /// Time of the next attempt after a failure, which is in the past while it is under way.
     pub(crate) retry_at: Option<Timestamp>,
     pub(crate) retried: u64,
     pub(crate) redelivered: u64,

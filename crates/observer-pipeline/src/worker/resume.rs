@@ -142,7 +142,11 @@ impl Worker {
                 self.streams.live.resolution.blocked(error.reason, Instant::now());
             }
             Called::Failed(error) => self.delivery.mark_retrying(&error.reason, None),
-            Called::Done(()) => self.progress.lock().state = SinkState::Running,
+            Called::Done(()) => {
+                let mut progress = self.progress.lock();
+                progress.state = SinkState::Running;
+                progress.retry_at = None;
+            }
         }
         Ok(())
     }

@@ -113,8 +113,8 @@ impl Worker {
     /// Reports the sink as parked, and waits for its next check. Returns whether the sink may be
     /// available.
     pub(crate) async fn park(&mut self, reason: &str) -> Result<bool, Ended> {
-        self.delivery.mark_parked(reason);
         let until = Instant::now() + self.delivery.check_interval();
+        self.delivery.mark_parked(reason, Some(timestamp(until)));
         match self.wait_until(until, reason).await? {
             Waited::Draining => return Err(Ended),
             Waited::Woken => return Ok(true),
@@ -130,7 +130,7 @@ impl Worker {
             Called::Done(()) => Ok(true),
             Called::Failed(error) => {
                 self.streams.live.resolution.park_reason(&error.reason);
-                self.delivery.mark_parked(&error.reason);
+                self.delivery.mark_parked(&error.reason, None);
                 Ok(false)
             }
         }
@@ -171,7 +171,8 @@ impl Worker {
                 },
             }
         };
-        self.progress.lock().retry_at = None;
+        // The attempt that follows is the next one until it succeeds, or another wait begins.
+        self.progress.lock().retry_at = (waited != Waited::Draining).then(Timestamp::now);
         Ok(waited)
     }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use observer_core::Timestamp;
 use observer_pipeline::ReplayState;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -248,9 +249,13 @@ fn sink_table(Sinks { sinks, .. }: &Sinks) -> String {
         if let Some(reason) = &sink.reason {
             let _ = write!(text, "\n{} is {}: {reason}\n", sink.name, sink.state);
             if let Some(at) = &sink.retry_at {
-                let at = truncate_to_seconds(at);
-                let _ =
-                    writeln!(text, "next attempt at {at}; now: observer sinks retry {}", sink.name);
+                let is_under_way = at.parse().is_ok_and(|at: Timestamp| at <= Timestamp::now());
+                let _ = if is_under_way {
+                    writeln!(text, "the next attempt is under way")
+                } else {
+                    let (at, name) = (truncate_to_seconds(at), &sink.name);
+                    writeln!(text, "next attempt at {at}; now: observer sinks retry {name}")
+                };
             }
         }
         if sink.undecided > 0 {

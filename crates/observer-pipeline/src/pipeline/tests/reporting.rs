@@ -453,3 +453,36 @@ async fn failure_to_store_positions_and_its_end_are_logged_once() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(counts(), [1, 1]);
 }
+
+/// Sink that is parked, and whose deliveries and checks take some time.
+struct SlowlyParked;
+
+#[async_trait]
+impl EventSink for SlowlyParked {
+    async fn deliver(&self, _: &Batch) -> Result<Receipt, SinkError> {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        Err(SinkError::blocked("401 Unauthorized"))
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Err(SinkError::blocked("401 Unauthorized"))
+    }
+
+    async fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_sink_always_has_a_time_of_its_next_attempt() {
+    let spec = crate::SinkSpec::new("sink", Arc::new(SlowlyParked));
+    let pipeline = over(&Memory::default()).sink(spec).start().await.unwrap();
+    ingest(&pipeline, 1..=1).await;
+    until_status(&pipeline, "sink", |status| parked_reason(status).is_some()).await;
+    for sample in 0..600 {
+        let status = sink_status(&pipeline, "sink");
+        assert!(parked_reason(&status).is_some() && status.retry_at.is_some(), "{sample}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -43,7 +43,7 @@ struct Sink<'a> {
     state: &'static str,
     reason: Option<&'a str>,
     since: Option<String>,
-    /// Time of the next attempt while the sink waits for it.
+    /// Time of the next attempt after a failure, which is in the past while it is under way.
     retry_at: Option<String>,
     required: bool,
     position: String,

@@ -12,11 +12,18 @@ pub(super) fn list(damage: &[Damage]) -> String {
 
 /// Returns the number of records known to be unreadable.
 pub(super) fn lost(damage: &[Damage]) -> u64 {
-    damage
-        .iter()
-        .filter_map(|damage| damage.records.as_ref())
-        .map(|records| records.end() - records.start() + 1)
-        .sum()
+    damage.iter().filter_map(|damage| damage.records.as_ref()).map(number_of).sum()
+}
+
+pub(super) fn number_of(records: &RangeInclusive<u64>) -> u64 {
+    records.end() - records.start() + 1
+}
+
+pub(super) fn named(records: &RangeInclusive<u64>) -> String {
+    if records.start() == records.end() {
+        return format!("record {}", records.start());
+    }
+    format!("records {} to {}", records.start(), records.end())
 }
 
 pub(super) fn damage_json(damage: &[Damage]) -> Value {
@@ -36,6 +43,6 @@ pub(super) fn bytes_json(bytes: &Range<u64>) -> Value {
     json!({ "offset": bytes.start, "length": bytes.end - bytes.start })
 }
 
-fn records_json(records: &RangeInclusive<u64>) -> Value {
+pub(super) fn records_json(records: &RangeInclusive<u64>) -> Value {
     json!({ "first_seq": records.start(), "last_seq": records.end() })
 }

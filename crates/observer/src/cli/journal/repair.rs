@@ -24,10 +24,14 @@ Exit codes:
   1  some records are lost permanently; the observer runs without them
   2  invalid usage or configuration, a missing journal, or a running observer";
 
-/// Repairs the journal. Returns the report, and whether no damage remains.
+/// Repairs the journal. Returns the report, and whether no record is lost and no damage remains.
 pub(super) fn report(stopped: &OfflineJournal, as_json: bool) -> Result<(String, bool), Failure> {
+    // Losses that the repair makes final, such as that of the end, are damage before it alone.
+    let mut remaining = stopped.inspect()?.damage;
+    remaining.retain(|damage| damage.records.is_some());
     let actions = stopped.repair()?.actions;
-    let remaining = stopped.inspect()?.damage;
+    let unrepaired = stopped.inspect()?.damage;
+    remaining.extend(unrepaired.into_iter().filter(|damage| damage.records.is_none()));
     let dir = stopped.dir();
     if as_json {
         let actions: Vec<_> = actions

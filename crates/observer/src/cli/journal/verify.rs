@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use observer_journal::{Inspection, OfflineJournal, ReaderPosition, SegmentState};
 use serde_json::json;
 
-use super::damage::{damage_json, list, lost};
+use super::damage::{damage_json, list, lost, named, number_of, records_json};
 use crate::cli::failure::Failure;
 use crate::cli::output::{count, table};
 
@@ -33,7 +33,7 @@ pub(super) fn report(stopped: &OfflineJournal, as_json: bool) -> Result<(String,
 }
 
 fn to_text(dir: &Path, inspection: &Inspection) -> String {
-    let Inspection { head, oldest, records, segments, damage, readers, .. } = inspection;
+    let Inspection { head, oldest, records, segments, damage, readers, lost_ends, .. } = inspection;
     let mut text = format!("journal  {}\n", dir.display());
     if segments.is_empty() {
         text.push_str("records  none\n");
@@ -65,6 +65,14 @@ fn to_text(dir: &Path, inspection: &Inspection) -> String {
         let rows: Vec<_> = readers.iter().map(row).collect();
         let _ = write!(text, "\n{}", table(["sink", "position", "pending"], &rows));
     }
+    if !lost_ends.is_empty() {
+        let _ = write!(
+            text,
+            "\n{} lost earlier at the end of the journal:\n{}",
+            count(lost_ends.iter().map(number_of).sum(), "record"),
+            lost_ends.iter().map(|range| format!("  {}\n", named(range))).collect::<String>()
+        );
+    }
     if damage.is_empty() {
         text.push_str("\nevery record is readable\n");
         return text;
@@ -76,7 +84,11 @@ fn to_text(dir: &Path, inspection: &Inspection) -> String {
         count(lost(damage), "record"),
         list(damage)
     );
-    text.push_str("run `observer journal repair` to repair the journal; lost records stay lost\n");
+    text.push_str(if inspection.is_repairable {
+        "run `observer journal repair` to repair the journal; lost records stay lost\n"
+    } else {
+        "a repair would change nothing; lost records stay lost\n"
+    });
     text
 }
 
@@ -87,7 +99,7 @@ fn pending(reader: &ReaderPosition, head: u64) -> Option<u64> {
 }
 
 fn to_json(dir: &Path, inspection: &Inspection) -> String {
-    let Inspection { head, oldest, records, segments, damage, readers, .. } = inspection;
+    let Inspection { head, oldest, records, segments, damage, readers, lost_ends, .. } = inspection;
     let segments: Vec<_> = segments
         .iter()
         .map(|segment| {
@@ -114,6 +126,8 @@ fn to_json(dir: &Path, inspection: &Inspection) -> String {
         "head": head,
         "records": records,
         "lost": lost(damage),
+        "lost_earlier": lost_ends.iter().map(records_json).collect::<Vec<_>>(),
+        "repairable": inspection.is_repairable,
         "segments": segments,
         "sinks": sinks,
         "damage": damage_json(damage),
