@@ -17,6 +17,7 @@
 //! - `deployment` starts the processes and provides the small disk.
 //! - `producer` and `receiver` are both ends of the observer; `faults` disturbs both and the
 //!   observer, `incidents` its clock and its folders.
+//! - `progress` ends a run that hangs.
 //! - `oracle` defines what must hold; `checks` compares it with what is observed.
 //! - `deliveries` is a run of its own, against destinations that refuse some events.
 
@@ -27,6 +28,7 @@ mod faults;
 mod incidents;
 mod oracle;
 mod producer;
+mod progress;
 mod receiver;
 mod run;
 mod sync;

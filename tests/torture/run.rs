@@ -13,6 +13,7 @@ use crate::deployment::disk::{SmallDisk, enter_namespace, unmount};
 use crate::faults::Script;
 use crate::incidents;
 use crate::producer::{self, PRODUCERS};
+use crate::progress;
 use crate::tally::grouped;
 
 /// Length of a round. After each round, faults and producers stop, and everything is checked.
@@ -97,8 +98,8 @@ fn begin(options: &Options) -> Result<(), String> {
             } => Ok(()),
         }
     });
-    // Dropping the runtime kills the processes, so that the data no longer changes.
-    drop(runtime);
+    // This kills the processes, so that the data no longer changes.
+    runtime.shutdown_timeout(Duration::from_secs(10));
     let found = found.borrow().clone();
     match found.map_or(result, Err) {
         Ok(()) => {
@@ -176,6 +177,7 @@ async fn torture(
 
 /// Tests one deployment and prints its summary.
 async fn run_deployment(deployment: Arc<Deployment>, end: Instant) -> Result<(), String> {
+    progress::watch(&deployment)?;
     let result = run_rounds(&deployment, end).await;
     if let Err(violation) = &result {
         deployment.report(violation.clone());
