@@ -61,7 +61,8 @@ impl Deployment {
         let mut read_state = self.read_state();
         let ReadState { archive, foreign, .. } = &mut *read_state;
         let lines = archive.closed(foreign)?;
-        self.oracle().archive(&lines, false, |n| self.was_sent(n))?;
+        let sent = |n| if self.was_sent(n) { Ok(()) } else { Err("was never sent") };
+        self.oracle().archive(&lines, false, sent)?;
         foreign.check()?;
         drop(read_state);
         self.read_destinations()
@@ -130,8 +131,15 @@ impl Deployment {
     fn check_archive(&self) -> Result<(), String> {
         let mut read_state = self.read_state();
         let ReadState { archive, foreign, .. } = &mut *read_state;
-        for (index, lines) in archive.all(foreign)?.into_iter().enumerate() {
-            self.oracle().archive(&lines, index > 0, |n| self.was_sent(n))?;
+        for (index, folder) in archive.all(foreign)?.into_iter().enumerate() {
+            let sent = |n| match folder.sent {
+                Some(sent) if !sent.contains(n) && self.was_sent(n) => {
+                    Err("is in a file whose folder was removed before the event was sent")
+                }
+                _ if self.was_sent(n) => Ok(()),
+                _ => Err("was never sent"),
+            };
+            self.oracle().archive(&folder.text, index > 0, sent)?;
         }
         foreign.check()?;
         self.tally.add("foreign files checked", foreign.len() as u64);

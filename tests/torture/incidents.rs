@@ -54,7 +54,7 @@ impl Incident {
             Self::ArchiveRemoved => {
                 let mut read_state = deployment.read_state();
                 let ReadState { archive, foreign, .. } = &mut *read_state;
-                let removed = archive.remove_folder(foreign)?;
+                let removed = archive.remove_folder(foreign, || deployment.sent_events())?;
                 deployment
                     .tally
                     .add("fault: the folder of the archive is removed", u64::from(removed));

@@ -28,7 +28,7 @@ use crate::deployment::disk::SmallDisk;
 use crate::deployment::process::{Process, free_port};
 use crate::oracle::Oracle;
 use crate::oracle::archive::Archive;
-use crate::oracle::event::SendMode;
+use crate::oracle::event::{SendMode, SentEvents};
 use crate::oracle::foreign::ForeignFiles;
 use crate::oracle::shared::SharedFolder;
 use crate::receiver::{LENIENT, STRICT};
@@ -157,8 +157,12 @@ impl Deployment {
 
     /// Returns whether a producer has got this event from [`Deployment::next_event`].
     pub(crate) fn was_sent(&self, n: u64) -> bool {
-        let mode = if n.is_multiple_of(2) { SendMode::Batch } else { SendMode::Single };
-        n / 2 < self.sent_events[mode as usize].load(Ordering::SeqCst)
+        self.sent_events().contains(n)
+    }
+
+    /// Returns the events that producers have got from [`Deployment::next_event`] so far.
+    pub(crate) fn sent_events(&self) -> SentEvents {
+        SentEvents(self.sent_events.each_ref().map(|count| count.load(Ordering::SeqCst)))
     }
 
     /// Reports a violation, which ends the test. Only the first one is kept.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
+use crate::oracle::event::SentEvents;
 use crate::oracle::foreign::ForeignFiles;
 
 const ACTIVE: &str = "archive.jsonl";
@@ -20,9 +21,26 @@ pub(crate) struct Archive {
     number: u64,
     /// Bytes of that file that were read.
     offset: usize,
-    /// Folders that were removed since the last complete check, each with its unread files in the
-    /// order of their lines. The observer may still write to the last one.
-    removed: Vec<Vec<RemovedFile>>,
+    /// Folders that were removed since the last complete check. The observer may still write what
+    /// it had at hand to the last one.
+    removed: Vec<RemovedFolder>,
+}
+
+/// Folder that was removed.
+#[derive(Debug)]
+struct RemovedFolder {
+    /// Unread files in the order of their lines.
+    files: Vec<RemovedFile>,
+    /// Events that had been sent when the folder was gone.
+    sent: SentEvents,
+}
+
+/// Lines of one folder.
+#[derive(Debug)]
+pub(crate) struct FolderLines {
+    pub(crate) text: String,
+    /// Events that had been sent when the folder was gone; `None` for the present one.
+    pub(crate) sent: Option<SentEvents>,
 }
 
 /// Open file whose name was removed.
@@ -69,10 +87,10 @@ impl Archive {
 
     /// Reads all new lines, while nothing is written: those of each removed folder, and those of
     /// the present one. Deletes the files that were read, except the last one.
-    pub(crate) fn all(&mut self, foreign: &ForeignFiles) -> Result<Vec<String>, String> {
-        let mut texts = Vec::new();
-        for folder in std::mem::take(&mut self.removed) {
-            texts.push(self.read_removed(folder)?);
+    pub(crate) fn all(&mut self, foreign: &ForeignFiles) -> Result<Vec<FolderLines>, String> {
+        let mut folders = Vec::new();
+        for RemovedFolder { files, sent } in std::mem::take(&mut self.removed) {
+            folders.push(FolderLines { text: self.read_removed(files)?, sent: Some(sent) });
         }
         let mut text = self.closed(foreign)?;
         let last = self.number.saturating_sub(1);
@@ -88,20 +106,26 @@ impl Archive {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(format!("{}: {error}", path.display())),
         }
-        texts.push(text);
-        Ok(texts)
+        folders.push(FolderLines { text, sent: None });
+        Ok(folders)
     }
 
     /// Removes the folder with all files. [`Archive::all`] returns what the observer has written
-    /// and still writes to them. Returns whether there was a folder.
-    pub(crate) fn remove_folder(&mut self, foreign: &mut ForeignFiles) -> Result<bool, String> {
+    /// and still writes to them. `sent` returns the events that were sent so far. Returns whether
+    /// there was a folder.
+    pub(crate) fn remove_folder(
+        &mut self,
+        foreign: &mut ForeignFiles,
+        sent: impl FnOnce() -> SentEvents,
+    ) -> Result<bool, String> {
         // Files that are opened one after the other could be rotated meanwhile.
         let away = self.dir.with_extension("removed");
         let moved = match std::fs::rename(&self.dir, &away) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             moved => moved.and_then(|()| self.empty(&away, foreign)),
         };
-        self.removed.push(moved.map_err(|error| self.fail(&error))?);
+        let files = moved.map_err(|error| self.fail(&error))?;
+        self.removed.push(RemovedFolder { files, sent: sent() });
         foreign.forget_folder(&self.dir);
         Ok(true)
     }

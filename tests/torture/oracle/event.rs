@@ -38,6 +38,17 @@ impl SendMode {
     }
 }
 
+/// Numbers of events of each mode that producers have got.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SentEvents(pub(crate) [u64; 2]);
+
+impl SentEvents {
+    pub(crate) fn contains(self, n: u64) -> bool {
+        let mode = if n.is_multiple_of(2) { SendMode::Batch } else { SendMode::Single };
+        n / 2 < self.0[mode as usize]
+    }
+}
+
 /// Returns whether strict receivers reject this event.
 pub(crate) fn is_poison(n: u64) -> bool {
     n % POISON == POISON / 2

@@ -190,21 +190,20 @@ impl Oracle {
     /// Checks new lines of the archive: it contains each event once, without a gap. After the
     /// folder of the archive was removed (`after_removal`) and the observer killed, the sink writes
     /// events again whose file is gone: after those that the present file has, and before new ones.
-    /// `sent` returns whether a producer has sent an event.
+    /// `sent` returns what is wrong with the number of an event: whether a producer has sent it, and
+    /// in time for this file.
     pub(crate) fn archive(
         &mut self,
         lines: &str,
         after_removal: bool,
-        sent: impl Fn(u64) -> bool,
+        sent: impl Fn(u64) -> Result<(), &'static str>,
     ) -> Result<(), String> {
         let fail = |error: String| format!("archive: {error}");
         let (mut may_go_back, mut present) = (after_removal, BTreeSet::new());
         for line in lines.lines() {
             let seen = event::read(self.seed, line).map_err(fail)?;
             let ObservedEvent { seq, n } = seen;
-            if !sent(n) {
-                return Err(fail(format!("event {n} (seq {seq}) was never sent")));
-            }
+            sent(n).map_err(|problem| fail(format!("event {n} (seq {seq}) {problem}")))?;
             if after_removal && seq == self.head + 1 {
                 self.skip_present(&present);
             }
