@@ -1,4 +1,9 @@
-//! Optional fields: each form in which a producer may send them.
+//! Optional fields: each form in which a producer may send them. `timestamps` has those of
+//! timestamps, `warnings` what is said about others, `properties` any value.
+
+mod properties;
+mod timestamps;
+mod warnings;
 
 use super::*;
 
@@ -221,95 +226,6 @@ fn amounts_are_numbers_up_to_their_bounds() {
 }
 
 #[test]
-fn timestamps_are_read_in_many_forms() {
-    for (value, reading) in [
-        // RFC 3339
-        (r#""2026-01-31T12:00:00Z""#, Is("2026-01-31T12:00:00Z")),
-        (r#""2026-01-31T12:00:00.123456789Z""#, Is("2026-01-31T12:00:00.123456789Z")),
-        (r#""2026-01-31T12:00:00+01:00""#, Is("2026-01-31T11:00:00Z")),
-        (r#""2026-01-31 12:00:00+00:00""#, Is("2026-01-31T12:00:00Z")),
-        (r#""2026-01-31t12:00:00z""#, Is("2026-01-31T12:00:00Z")),
-        (r#""2026-01-31T12\u003a00:00Z""#, Is("2026-01-31T12:00:00Z")),
-        (r#"" 2026-01-31T12:00:00Z\n""#, Is("2026-01-31T12:00:00Z")),
-        (r#""2016-12-31T23:59:60Z""#, Is("2016-12-31T23:59:59Z")),
-        // ISO 8601 without an offset
-        (r#""2026-11-27T10:00:00""#, Is("2026-11-27T10:00:00Z")),
-        (r#""2026-11-27T10:00:00.123456""#, Is("2026-11-27T10:00:00.123456Z")),
-        (r#""2026-11-27 10:00:00""#, Is("2026-11-27T10:00:00Z")),
-        (r#""2026-11-27 10:00:00.5""#, Is("2026-11-27T10:00:00.5Z")),
-        (r#""2026-11-27T10:00""#, Is("2026-11-27T10:00:00Z")),
-        (r#""2016-12-31T23:59:60""#, Is("2016-12-31T23:59:59Z")),
-        (r#""2026-11-27""#, Is("2026-11-27T00:00:00Z")),
-        (r#"" 2026-11-27 ""#, Is("2026-11-27T00:00:00Z")),
-        // Unix times: seconds, milliseconds, microseconds, nanoseconds
-        ("1769860800", Is("2026-01-31T12:00:00Z")),
-        ("1769860800123", Is("2026-01-31T12:00:00.123Z")),
-        ("1769860800123456", Is("2026-01-31T12:00:00.123456Z")),
-        ("1769860800123456789", Is("2026-01-31T12:00:00.123456789Z")),
-        (r#""1769860800""#, Is("2026-01-31T12:00:00Z")),
-        (r#""1769860800123""#, Is("2026-01-31T12:00:00.123Z")),
-        (r#""1769860800123456""#, Is("2026-01-31T12:00:00.123456Z")),
-        (r#"" 1769860800123456789 ""#, Is("2026-01-31T12:00:00.123456789Z")),
-        ("1769860800.25", Is("2026-01-31T12:00:00.25Z")),
-        ("1769860800.123456789", Is("2026-01-31T12:00:00.123456789Z")),
-        ("1769860800.1234567899", Is("2026-01-31T12:00:00.123456789Z")),
-        (r#""1769860800.25""#, Is("2026-01-31T12:00:00.25Z")),
-        ("1769860800123.5", Is("2026-01-31T12:00:00.1235Z")),
-        ("1769860800000.0", Is("2026-01-31T12:00:00Z")),
-        ("1.7698608e9", Is("2026-01-31T12:00:00Z")),
-        ("17698608000e-1", Is("2026-01-31T12:00:00Z")),
-        ("1.7698608E+12", Is("2026-01-31T12:00:00Z")),
-        ("99999999999", Unreadable),
-        ("100000000000", Is("1973-03-03T09:46:40Z")),
-        ("0", Is("1970-01-01T00:00:00Z")),
-        ("0.5", Is("1970-01-01T00:00:00.5Z")),
-        ("0e99999999999", Unreadable),
-        ("1e-400", Is("1970-01-01T00:00:00Z")),
-        ("9246182399", Is("2262-12-31T23:59:59Z")),
-        // Bounds
-        (r#""1970-01-01T00:00:00Z""#, Is("1970-01-01T00:00:00Z")),
-        (r#""2262-12-31T23:59:59Z""#, Is("2262-12-31T23:59:59Z")),
-        (r#""1969-12-31T23:59:59.999Z""#, Unreadable),
-        (r#""1970-01-01T00:00:00+01:00""#, Unreadable),
-        (r#""0001-01-01T00:00:00Z""#, Unreadable),
-        (r#""2263-01-01T00:00:00Z""#, Unreadable),
-        (r#""9999-12-30T00:00:00Z""#, Unreadable),
-        (r#""9999-12-31""#, Unreadable),
-        ("9246182400", Unreadable),
-        ("-1", Unreadable),
-        ("-1769860800", Unreadable),
-        ("1e19", Unreadable),
-        ("18446744073709551615", Unreadable),
-        ("1e999", Unreadable),
-        ("1e99999999999999999999", Unreadable),
-        // Anything else
-        ("null", Absent),
-        (r#""""#, Unreadable),
-        (r#"" ""#, Unreadable),
-        (r#""yesterday""#, Unreadable),
-        (r#""now""#, Unreadable),
-        (r#""2026-13-01T00:00:00Z""#, Unreadable),
-        (r#""2026-02-30""#, Unreadable),
-        (r#""2026-01-31T25:00:00""#, Unreadable),
-        (r#""2026-01-31T12:00:00+99:00""#, Unreadable),
-        (r#""2026-01-31T12:00:00-99:00""#, Unreadable),
-        (r#""Sat, 31 Jan 2026 12:00:00 GMT""#, Unreadable),
-        (r#""01/31/2026""#, Unreadable),
-        (r#""-1""#, Unreadable),
-        (r#""nan""#, Unreadable),
-        (r#"".""#, Unreadable),
-        (r#""e5""#, Unreadable),
-        (r#""\ud800""#, Unreadable),
-        ("true", Unreadable),
-        ("[1769860800]", Unreadable),
-        (r#"{"$date":1}"#, Unreadable),
-        (r#"1769860800,"timestamp":1769860800"#, Unreadable),
-    ] {
-        check(Field::Timestamp, value, reading);
-    }
-}
-
-#[test]
 fn traceparents_follow_the_standard() {
     let with_version = r#""cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more""#;
     check(Field::Traceparent, &format!("\"{TRACE}\""), Is(TRACE));
@@ -392,87 +308,6 @@ fn labels_are_read_one_by_one() {
 }
 
 #[test]
-fn warnings_name_the_value_and_the_consequence() {
-    let long = "x".repeat(100);
-    for (fields, field, detail) in [
-        (
-            r#""turns":-1"#,
-            "turns",
-            "-1 is not a whole number from 0 to 2^53; the field is treated as absent",
-        ),
-        (
-            r#""timestamp":"yesterday""#,
-            "timestamp",
-            "\"yesterday\" is not a time from 1970 to 2262, in ISO 8601 or as a Unix time; the \
-             field is treated as absent",
-        ),
-        (
-            "\"extra\":[\n1,\t\"a\u{202e}b\"]",
-            "extra",
-            r#"[ 1, "a\u{202e}b"] is not an object; the field is treated as absent"#,
-        ),
-        (
-            &format!(r#""usage":"{long}""#),
-            "usage",
-            &format!("\"{}… is not an object; the field is treated as absent", &long[..59]),
-        ),
-        (
-            r#""cycle_id":"a","cycle_id":"b""#,
-            "cycle_id",
-            "occurs twice; the field is treated as absent",
-        ),
-        (
-            r#""labels":{"a":{"x":1}}"#,
-            "labels",
-            "the label \"a\":{\"x\":1} is not a string, a number or a boolean; it is treated as \
-             absent",
-        ),
-        (
-            r#""labels":{"a":1,"a":1,"b":[]}"#,
-            "labels",
-            "the label \"a\" occurs twice; 3 labels are treated as absent",
-        ),
-    ] {
-        let warnings = Submission::parse(with(fields)).unwrap().warnings;
-        let [warning] = &warnings[..] else { panic!("{warnings:?}") };
-        assert_eq!((warning.field, &*warning.detail), (field, detail));
-    }
-}
-
-#[test]
-fn strict_errors_name_the_value_and_the_accepted_ones() {
-    let strict = ParseOptions { strict: true, ..ParseOptions::default() };
-    for (fields, message) in [
-        (
-            r#""turns":-1"#,
-            "the field `turns` must be a whole number from 0 to 2^53, and this is -1",
-        ),
-        (r#""turns":1,"turns":1"#, "the field `turns` is there twice"),
-        (
-            r#""labels":{"a":[]}"#,
-            "the field `labels` must be an object of strings, each with a name of its own, and \
-             this is one with \"a\":[]",
-        ),
-    ] {
-        let error = Submission::parse_with(with(fields), &strict).unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.is_malformed()), (message, false));
-    }
-}
-
-#[test]
-fn every_unreadable_field_has_a_warning_of_its_own() {
-    let envelope = format!(
-        r#"{{"id":"5f3c9b0e-6a53-5f0e-9e7e-0d8f1c2b3a49","turns":-1,"event":{}}}"#,
-        with(r#""turns":-1,"extra":1,"id":[],"labels":{"a":[],"b":[]},"cost_usd":0.5"#),
-    );
-    let submission = Submission::parse(envelope).unwrap();
-    let warned: Vec<_> = submission.warnings.iter().map(|warning| warning.field).collect();
-    assert_eq!(warned, ["turns", "extra", "id", "labels"]);
-    assert_eq!(submission.event.cost_usd(), Some(0.5));
-    assert!(submission.id.is_some());
-}
-
-#[test]
 fn cost_usd_overrides_the_cost_of_usage() {
     for (fields, expected) in [
         (r#""cost_usd":2"#, (0, Some(2.0))),
@@ -483,62 +318,5 @@ fn cost_usd_overrides_the_cost_of_usage() {
         let event = Event::parse(with(fields)).unwrap();
         let usage = event.usage().unwrap();
         assert_eq!((usage.input, usage.cost_usd), expected, "{fields}");
-    }
-}
-
-/// Any JSON value, some of whose strings look like numbers, times and lone surrogates.
-fn json() -> impl Strategy<Value = String> {
-    let leaf = prop_oneof![
-        Just("null".to_owned()),
-        any::<bool>().prop_map(|value| value.to_string()),
-        any::<i128>().prop_map(|number| number.to_string()),
-        any::<f64>()
-            .prop_filter("JSON has no other numbers", |number| number.is_finite())
-            .prop_map(|number| format!("{number:e}")),
-        "-?(0|[1-9][0-9]{0,24})(\\.[0-9]{1,24})?([eE][+-]?[0-9]{1,24})?",
-        ".{0,12}".prop_map(|text| serde_json::to_string(&text).unwrap()),
-        r#""( |\\u[0-9a-f]{4}|[0-9TZez:.+-]){0,30}""#,
-        "\"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}:[0-9]{2})?([+-][0-9]{2})?\"",
-    ];
-    leaf.prop_recursive(4, 24, 5, |inner| {
-        let key = r#""([a-c]|\\ud800|\\u0061){0,2}""#;
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..5)
-                .prop_map(|values| format!("[{}]", values.join(","))),
-            proptest::collection::vec((key, inner), 0..5).prop_map(|members| {
-                let members: Vec<_> =
-                    members.iter().map(|(key, value)| format!("{key}:{value}")).collect();
-                format!("{{{}}}", members.join(","))
-            }),
-        ]
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
-    #[test]
-    fn any_value_of_an_optional_field_is_accepted(
-        fields in proptest::collection::vec((0..Field::OPTIONAL.len(), json()), 1..6),
-    ) {
-        let mut fields: Vec<_> =
-            fields.into_iter().map(|(index, value)| (Field::OPTIONAL[index], value)).collect();
-        // A second `id` is malformed.
-        let mut ids = 0;
-        fields.retain(|(field, _)| *field != Field::Id || std::mem::replace(&mut ids, 1) == 0);
-        let members: Vec<_> =
-            fields.iter().map(|(field, value)| format!(r#""{field}":{value}"#)).collect();
-        let json = with(&members.join(","));
-        let submission = Submission::parse(json.clone());
-        prop_assert!(submission.is_ok(), "{json}: {submission:?}");
-        let Submission { event, warnings, .. } = submission.unwrap();
-        prop_assert_eq!(event.raw(), json.as_bytes());
-        let strict = ParseOptions { strict: true, ..ParseOptions::default() };
-        let rejected = Submission::parse_with(json.clone(), &strict);
-        prop_assert_eq!(rejected.is_err(), !warnings.is_empty(), "{}", json);
-        let again = Event::from_parsed(event.raw().clone());
-        for field in Field::ALL {
-            prop_assert_eq!(shown(&again, field), shown(&event, field), "{} of {}", field, json);
-        }
     }
 }
