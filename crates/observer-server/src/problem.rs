@@ -4,6 +4,7 @@
 //! `reason`, under which `observer_rejected_events_total` counts the event, and `field`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -11,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use observer_pipeline::RejectReason;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::request::refusals::Refusal;
 
 /// Default value of `Retry-After` with 429 and 503, in seconds.
 pub(crate) const DEFAULT_RETRY_AFTER: u16 = 1;
@@ -24,6 +27,7 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     reason: Option<RejectReason>,
     field: Option<Cow<'static, str>>,
+    source: Option<Arc<str>>,
     items: Vec<BadItem>,
     connection: Connection,
     retry_after: Option<u16>,
@@ -84,6 +88,12 @@ impl BadItem {
         self.index
     }
 
+    /// Returns the item for the log, as the first of so many.
+    pub(crate) fn refusal(&self, items: usize) -> Refusal {
+        let detail = format!("item {}: {}", self.index, self.detail);
+        Refusal { items: Some(items), ..Refusal::new(self.reason, &detail) }
+    }
+
     /// Returns the size of the item in a response, in bytes, roughly and rather too large.
     pub(crate) fn size(&self) -> usize {
         /// Names, punctuation, numbers and the reason.
@@ -99,6 +109,7 @@ impl Problem {
             detail: detail.into(),
             reason: None,
             field: None,
+            source: None,
             items: Vec::new(),
             connection: Connection::Keep,
             retry_after: None,
@@ -123,6 +134,22 @@ impl Problem {
 
     pub(crate) fn reason(self, reason: RejectReason) -> Self {
         Self { reason: Some(reason), ..self }
+    }
+
+    /// Sets the source of the event, for the log.
+    pub(crate) fn of_source(self, source: &str) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// Returns the problem for the log.
+    pub(crate) fn refusal(&self) -> Refusal {
+        match self.items.first() {
+            Some(first) => first.refusal(self.items.len()),
+            None => Refusal {
+                source: self.source.clone(),
+                ..Refusal::new(self.reason.map(RejectReason::as_str), &self.detail)
+            },
+        }
     }
 
     /// Sets the rejected items.
@@ -174,6 +201,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(self.to_json().into());
+        response.extensions_mut().insert(self.refusal());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

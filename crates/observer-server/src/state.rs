@@ -17,6 +17,7 @@ use crate::request::blocking::BlockingPool;
 use crate::request::budget::MemoryBudget;
 use crate::request::cors::Origins;
 use crate::request::in_flight::{InFlight, QueriesInFlight};
+use crate::request::refusals::RefusalLog;
 use crate::settings::{Settings, SettingsHandle};
 
 /// State that the routes share.
@@ -31,6 +32,7 @@ pub(crate) struct ServerState {
     /// Memory of the responses that are being sent.
     pub(crate) responses: Arc<MemoryBudget>,
     pub(crate) queries_in_flight: QueriesInFlight,
+    pub(crate) refusals: RefusalLog,
     /// Pool that decompresses and parses large bodies.
     pub(crate) large_bodies: BlockingPool,
     /// Pool that gathers and encodes metrics.
@@ -69,6 +71,7 @@ impl ServerState {
             bodies: MemoryBudget::default(),
             responses: Arc::default(),
             queries_in_flight: QueriesInFlight::default(),
+            refusals: RefusalLog::default(),
             large_bodies: BlockingPool::default(),
             scrapes: BlockingPool::default(),
             openapi,

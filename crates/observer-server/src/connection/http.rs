@@ -28,6 +28,7 @@ use super::socket::socket_stream;
 use super::unread_body::UnreadBody;
 use crate::problem::Problem;
 use crate::request::peer::Peer;
+use crate::request::refusals::Refusal;
 use crate::tls::TlsHandle;
 
 /// Time that a connection beyond the limit has for its request and the response.
@@ -156,14 +157,26 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, service: Arc<Connect
     let Parts { io, read_buf, .. } = connection.into_parts();
     let mut stream = io.into_inner();
     if http2::is_preface(&read_buf) {
+        let refusal = Refusal::new(malformed(), "the client speaks HTTP/2");
+        service.log_refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, &refusal);
         let respond = http2::respond_505(&mut stream, BytesMut::from(&*read_buf));
         // A client that has disconnected needs no response.
         let _ = timeout(MAX_REJECT_TIME, respond).await;
     } else if error.is_timeout() && !read_buf.is_empty() {
         // Without a part of a head there is no request to respond to.
         linger.set();
-        reject::respond_on(stream, slow_head(context.header_timeout)).await;
+        let problem = slow_head(context.header_timeout);
+        service.log_refusal(StatusCode::REQUEST_TIMEOUT, &problem.refusal());
+        reject::respond_on(stream, problem).await;
+    } else if error.is_parse() {
+        let refusal = Refusal::new(malformed(), &observer_core::report(&error));
+        service.log_refusal(StatusCode::BAD_REQUEST, &refusal);
     }
+}
+
+/// Returns the reason of a request whose head is not understood.
+fn malformed() -> Option<&'static str> {
+    Some(RejectReason::Malformed.as_str())
 }
 
 /// Runs a connection to its end. When the server shuts down, it starts the shutdown of the

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use axum::http::header::{CONNECTION, EXPECT};
-use axum::http::{HeaderName, HeaderValue, Method, Version};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 
@@ -17,6 +17,7 @@ use super::unread_body::UnreadBody;
 use crate::connection::admin_socket::ViaAdminSocket;
 use crate::request::budget::{Holder, SMALL};
 use crate::request::peer::Peer;
+use crate::request::refusals::{Refusal, RefusedRequest};
 use crate::routes;
 use crate::security_headers::add_security_headers;
 
@@ -91,6 +92,13 @@ impl ConnectionService {
         response
     }
 
+    /// Logs the refusal of a request that reached no route.
+    pub(super) fn log_refusal(&self, status: StatusCode, refusal: &Refusal) {
+        let (peer, status) = (self.peer, status.as_u16());
+        let request = RefusedRequest { peer, principal: None, route: None, status };
+        self.context.dispatcher.state().refusals.log(request, refusal);
+    }
+
     /// Reserves memory for the response until it is sent. A response that there is no memory for
     /// becomes 503, unless its request has changed something.
     fn with_memory(&self, mut response: Response, is_safe: bool, is_metrics: bool) -> Response {
@@ -103,7 +111,13 @@ impl ConnectionService {
         let holder = Holder { peer: self.peer, token: None };
         match ResponseMemory::reserve(&state.responses, limits, holder, size, is_metrics) {
             Ok(memory) => hold(response, memory),
-            Err(exceeded) => refuse(exceeded),
+            Err(exceeded) => {
+                let mut refused = refuse(exceeded);
+                if let Some(refusal) = refused.extensions_mut().remove::<Refusal>() {
+                    self.log_refusal(refused.status(), &refusal);
+                }
+                refused
+            }
         }
     }
 }

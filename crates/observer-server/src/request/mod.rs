@@ -6,8 +6,8 @@
 //! rest: [`body`] reads the body within limits, at no less than a [`pace`], [`decompress`] and
 //! [`split`] take batches apart, [`event`] parses one event within limits, [`idempotency_key`] reads
 //! the header, [`accept`] chooses the media type of a response, and [`blocking`] runs work that
-//! takes long. Bodies and responses reserve memory in a [`budget`], by [`peer`] and token. [`cors`]
-//! is a layer outside of the guard.
+//! takes long. Bodies and responses reserve memory in a [`budget`], by [`peer`] and token. The guard
+//! logs requests ([`request_log`]), and [`refusals`] apart. [`cors`] is a layer outside of the guard.
 
 pub(crate) mod accept;
 pub(crate) mod access;
@@ -24,5 +24,7 @@ pub(crate) mod media_type;
 pub(crate) mod pace;
 pub(crate) mod partial_status;
 pub(crate) mod peer;
+pub(crate) mod refusals;
+pub(crate) mod request_log;
 pub(crate) mod split;
 pub(crate) mod trace_context;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use observer_core::FieldWarning;
@@ -14,6 +14,7 @@ use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::access::Caller;
 use crate::request::body::collect;
 use crate::request::budget::Reservation;
+use crate::request::decompress::Encoding;
 use crate::request::event::MAX_PARSED_INLINE;
 use crate::request::idempotency_key::idempotency_key;
 use crate::routes::event_problem::{check_source, ingest_problem, rejected_event};
@@ -110,17 +111,15 @@ async fn handle(
 
 /// Rejects a compressed body, whose error would otherwise be about invalid JSON.
 fn reject_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get(CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "a single event can't be compressed; send it without Content-Encoding, or as a \
-                 batch to /v1/events",
-            )
-            .reason(RejectReason::Malformed))
-        }
-        _ => Ok(()),
+    if matches!(Encoding::of(headers), Ok(Encoding::Identity)) {
+        return Ok(());
     }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "a single event can't be compressed; send it without Content-Encoding, or as a batch to \
+         /v1/events",
+    )
+    .reason(RejectReason::Malformed))
 }
 
 fn response(ack: &Ack, warnings: Vec<FieldWarning>) -> Response {

@@ -56,10 +56,11 @@ pub(crate) fn check_source(
     caller: &Caller,
     event: &Event,
 ) -> Result<(), Problem> {
-    caller.check_source(event.source()).inspect_err(|problem| {
+    caller.check_source(event.source()).map_err(|problem| {
         if let Some(reason) = problem.reject_reason() {
             state.pipeline.count_rejected(reason);
         }
+        problem.of_source(event.source())
     })
 }
 

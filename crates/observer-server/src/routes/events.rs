@@ -312,10 +312,14 @@ fn response(mut results: BatchResponse, partial: PartialStatus) -> Response {
         }
         _ => partial.into(),
     };
+    let refusal = results.errors.first().map(|first| first.refusal(results.rejected));
     let mut response = Response::new(
         serde_json::to_vec(&results).expect("strings and numbers serialize to JSON").into(),
     );
     *response.status_mut() = status;
+    if let Some(refusal) = refusal {
+        response.extensions_mut().insert(refusal);
+    }
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

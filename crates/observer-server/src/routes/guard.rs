@@ -20,6 +20,8 @@ use crate::request::access::{Caller, Scope, Scopes};
 use crate::request::in_flight::RequestPermit;
 use crate::request::media_type;
 use crate::request::peer::Peer;
+use crate::request::refusals::Refusal;
+use crate::request::request_log::RequestLog;
 use crate::request::trace_context::traced;
 use crate::routes::{OTHER, event, events, metrics, openapi, query};
 use crate::security_headers::add_security_headers;
@@ -37,6 +39,8 @@ const RESERVED_SCRAPES: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Guard {
     state: Arc<ServerState>,
+    /// Label of the route in metrics and logs.
+    route: &'static str,
     durations: Histogram,
     /// True if tokens with `sources` may use the route.
     is_open_to_limited_callers: bool,
@@ -54,11 +58,12 @@ impl Guard {
     pub(crate) fn new(state: Arc<ServerState>, route: &'static str) -> Self {
         let durations = state.metrics.request_durations(route);
         let is_open_to_limited_callers = OPEN_TO_LIMITED_CALLERS.contains(&route);
-        Self { state, durations, is_open_to_limited_callers, is_fallback: route == OTHER }
+        let is_fallback = route == OTHER;
+        Self { state, route, durations, is_open_to_limited_callers, is_fallback }
     }
 
     /// Passes the request to the handler, or rejects it with the reason. The handler finds the
-    /// [`Caller`] in the extensions of the request.
+    /// [`Caller`] in the extensions of the request. A refused request is logged.
     ///
     /// The duration of a rejected request is not measured.
     pub(crate) async fn run<F: Future<Output = Response>>(
@@ -67,9 +72,11 @@ impl Guard {
         handler: impl FnOnce(Request) -> F,
     ) -> Response {
         let scope = required_scope(request.method(), request.uri().path());
+        let mut log = RequestLog::new(&request);
         let mut response = match self.admit(&request, scope) {
             Ok((_permit, caller)) => {
                 let _timer = Timer::start(&self.durations);
+                log.holder = Some(caller.holder());
                 request.extensions_mut().insert(caller);
                 if scope == Some(Scope::Ingest) {
                     traced(request, handler).await
@@ -83,10 +90,16 @@ impl Guard {
                 {
                     self.state.pipeline.count_rejected(reason);
                 }
+                let caller = self.state.settings.load().gate.identify(request.headers());
+                log.holder = caller.ok().map(|caller| caller.holder());
                 problem.into_response()
             }
         };
         add_security_headers(response.headers_mut());
+        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+            log.refused(&self.state.refusals, self.route, &response, &refusal);
+        }
+        log.finished(&response);
         response
     }
 

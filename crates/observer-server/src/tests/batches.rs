@@ -254,3 +254,26 @@ async fn batch_during_shutdown_is_unavailable() {
     let response = batch(&mut server.client().await, "", cycles(0..2).as_bytes()).await;
     assert_eq!((response.status, response.body.contains("shutting down")), (503, true));
 }
+
+#[tokio::test]
+async fn content_encodings_without_effect_are_accepted_by_both_routes() {
+    let server = serve_plain().await;
+    for (headers, event, batch) in [
+        ("content-encoding:\r\n", 200, 200),
+        ("content-encoding: identity\r\ncontent-encoding: identity\r\n", 200, 200),
+        ("content-encoding: , identity\r\n", 200, 200),
+        ("content-encoding: gzip\r\ncontent-encoding: gzip\r\n", 415, 415),
+        ("content-encoding: br\r\n", 415, 415),
+    ] {
+        for (path, status) in [("/event", event), ("/v1/events", batch)] {
+            let mut client = server.client().await;
+            client
+                .send(format!(
+                    "POST {path} HTTP/1.1\r\nhost: test\r\n{headers}content-length: {}\r\n\r\n{EVENT}",
+                    EVENT.len()
+                ))
+                .await;
+            assert_eq!(client.response().await.status, status, "{path} {headers:?}");
+        }
+    }
+}
