@@ -132,6 +132,33 @@ fn assert_shown(url: &str, first: &str, second: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_shown_without_characters_that_control_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = start_picky(dir.path()).await;
+    let url = &*format!("http://{}", service.local_addrs()[0]);
+    let serving = tokio::spawn(service.run(std::future::pending()));
+    let hostile = "\u{1b}]52;c;bm8=\u{7}\u{9b}2J\u{202e}evil\u{e0041}\nforged";
+    let event = serde_json::json!({
+        "source": hostile, "event_kind": "poison", "ok": false, "extra": { hostile: hostile },
+    });
+    let id = post(url, &event.to_string()).await;
+    let listed = async || run_command(url, &["dead-letters", "list", "picky"]).1.contains(&id);
+    post(url, r#"{"source":"job","event_kind":"ok","ok":true}"#).await;
+    wait_until("the event is a dead letter", listed).await;
+    for command in [&["dead-letters", "list", "picky"][..], &["dead-letters", "show", "picky", &id]]
+    {
+        let text = check(url, command, 0, &[&id, "evil"]);
+        let hidden = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{e0041}".contains(c);
+        assert!(!text.contains(hidden), "{command:?}: {text:?}");
+        if command.contains(&"show") {
+            let (_, shown) = text.trim_end().rsplit_once('\n').unwrap();
+            assert_eq!(serde_json::from_str::<Value>(shown).unwrap(), event, "{shown}");
+        }
+    }
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_can_be_listed_shown_replayed_and_purged() {
     let dir = tempfile::tempdir().unwrap();
     let service = start_picky(dir.path()).await;

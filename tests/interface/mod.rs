@@ -3,6 +3,7 @@
 mod admin_socket;
 mod cli;
 mod identities;
+mod logs;
 mod messages;
 mod prices;
 mod queries;

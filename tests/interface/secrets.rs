@@ -148,6 +148,13 @@ async fn secret_appears_in_no_log_response_metric_or_message() {
     );
     assert_eq!(outputs.run(dir.path(), &emit(&with_delete, &url)), Some(2));
 
+    std::fs::write(dir.path().join("token"), format!("{TOKEN}\n")).unwrap();
+    std::fs::write(dir.path().join("empty"), "\n").unwrap();
+    for (file, code) in [("token", 0), ("empty", 2), ("missing", 2)] {
+        let emit = ["emit", "--url", &url, "--token", WRONG, "--token-file", file, "events.ndjson"];
+        assert_eq!(outputs.run(dir.path(), &emit), Some(code), "{file}");
+    }
+
     let (_, log) = observer.terminate();
     assert!(log.iter().any(|line| line.contains("the observer is ready")), "{log:#?}");
     outputs.add("the log", log.join("\n"));

@@ -1,9 +1,11 @@
 //! Log of the program, on standard error.
 
+use std::borrow::Cow;
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use clap::builder::PossibleValue;
+use observer_figures::clean;
 use observer_pipeline::SPAN_TARGET;
 use tracing_subscriber::filter::{Directive, ParseError};
 use tracing_subscriber::fmt;
@@ -77,7 +79,7 @@ pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 /// # Errors
 /// If the filter is invalid, or the process has a subscriber already.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let log = fmt().with_writer(io::stderr).with_env_filter(parse(filter)?);
+    let log = fmt().with_writer(move || CleanStderr(format)).with_env_filter(parse(filter)?);
     match format {
         LogFormat::Text => log.with_ansi(wants_colour()).finish().try_init()?,
         LogFormat::Json => log.json().flatten_event(true).finish().try_init()?,
@@ -94,7 +96,7 @@ pub(crate) fn init_with(
     filter: &str,
     layers: Vec<BoxedLayer>,
 ) -> Result<(), LogError> {
-    let log = fmt::layer().with_writer(io::stderr);
+    let log = fmt::layer().with_writer(move || CleanStderr(format));
     let log = match format {
         LogFormat::Text => log.with_ansi(wants_colour()).with_filter(parse(filter)?).boxed(),
         LogFormat::Json => log.json().flatten_event(true).with_filter(parse(filter)?).boxed(),
@@ -103,6 +105,28 @@ pub(crate) fn init_with(
     all.extend(layers);
     registry().with(all).try_init()?;
     Ok(())
+}
+
+/// Standard error, on which values of producers can neither control the terminal nor begin a line.
+struct CleanStderr(LogFormat);
+
+impl Write for CleanStderr {
+    /// Writes a part of the log, of which the formatter passes a whole line.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(clean_line(self.0, &String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn clean_line(format: LogFormat, line: &str) -> Cow<'_, str> {
+    match format {
+        LogFormat::Text => clean::log_line(line).into(),
+        LogFormat::Json => clean::json(line),
+    }
 }
 
 /// Parses the filter of the log. The target of spans is switched off, since spans go to traces
@@ -135,5 +159,13 @@ mod tests {
     fn error_about_an_invalid_filter_has_examples() {
         let error = init(LogFormat::Text, "foo=bar=baz").unwrap_err();
         insta::assert_snapshot!(error, @r#"invalid log level or filter "foo=bar=baz"; use for example "debug" or "info,observer_pipeline=trace""#);
+    }
+
+    #[test]
+    fn values_of_producers_control_neither_terminal_nor_lines() {
+        let line = "WARN refused error=\u{9b}2Ja\u{202e}b\nINFO forged\n";
+        assert_eq!(clean_line(LogFormat::Text, line), "WARN refused error=ab INFO forged\n");
+        let json = "{\"error\":\"\u{9b}2J\u{202e}\"}\n";
+        assert_eq!(clean_line(LogFormat::Json, json), "{\"error\":\"\\u009b2J\\u202e\"}\n");
     }
 }

@@ -2,12 +2,14 @@
 //! and a program prints goes through here.
 //!
 //! - [`line()`] makes one line: no escape sequence, no control or invisible character, no
-//!   direction override, at most so many characters.
+//!   direction override, at most so many characters. [`text`] keeps lines, [`log_line`] colours,
+//!   and [`json`] everything, as escapes.
 //! - [`quoted`] marks a line as data in a prompt, [`code`] in Markdown. Both take care that the
 //!   text can't end its own quotation.
 //! - [`is_name`] tells identifiers, which need no quotation, from text.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 mod escape;
 mod invisible;
@@ -37,7 +39,7 @@ const NAME_LIMIT: usize = 64;
 /// ```
 #[must_use]
 pub fn line(text: &str, max_chars: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(4 * max_chars));
+    let mut out = String::with_capacity(text.len().min(max_chars.saturating_mul(4)));
     let (mut length, mut gap) = (0, false);
     for character in escape::Printable::new(text) {
         if character.is_whitespace() || character.is_control() {
@@ -57,6 +59,85 @@ pub fn line(text: &str, max_chars: usize) -> String {
         gap = false;
     }
     out
+}
+
+/// Returns `text` without escape sequences, control characters, invisible characters and direction
+/// overrides. Line ends stay, and tabs become spaces.
+///
+/// ```
+/// use observer_figures::clean::text;
+///
+/// assert_eq!(text("a\tb\n\x1b]52;c;bm8=\x07c\u{202e}\r\n"), "a b\nc\n");
+/// ```
+#[must_use]
+pub fn text(text: &str) -> String {
+    let shown = |character| match character {
+        '\t' => Some(' '),
+        '\n' => Some('\n'),
+        _ if character.is_control() || is_invisible(character) => None,
+        _ => Some(character),
+    };
+    escape::Printable::new(text).filter_map(shown).collect()
+}
+
+/// Returns a line of a log without what [`text`] removes, and with spaces in place of line ends
+/// within it. Colours stay: the formatter of the log has escaped those of values.
+///
+/// ```
+/// use observer_figures::clean::log_line;
+///
+/// assert_eq!(log_line("\x1b[2mINFO\x1b[0m a\nb\u{202e}\u{9b}2J\n"), "\x1b[2mINFO\x1b[0m a b\n");
+/// ```
+#[must_use]
+pub fn log_line(line: &str) -> String {
+    let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+    let mut out = String::with_capacity(line.len() + end.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("\x1b[") {
+        let (before, sequence) = rest.split_at(at);
+        let parameters = |c: char| c.is_ascii_digit() || c == ';';
+        let after = sequence[2..].trim_start_matches(parameters);
+        out.push_str(&text(before).replace('\n', " "));
+        rest = match after.strip_prefix('m') {
+            Some(after) => {
+                out.push_str(&sequence[..sequence.len() - after.len()]);
+                after
+            }
+            None => &sequence[2..],
+        };
+    }
+    out.push_str(&text(rest).replace('\n', " "));
+    out.push_str(end);
+    out
+}
+
+/// Returns a JSON text in which control and invisible characters are escaped (RFC 8259, section 7).
+/// Line ends stay, which occur between values alone. The values are unchanged.
+///
+/// ```
+/// use observer_figures::clean::json;
+///
+/// assert_eq!(json("{\"a\":\"\u{9b}é\u{202e}\"}\n"), "{\"a\":\"\\u009bé\\u202e\"}\n");
+/// ```
+#[must_use]
+pub fn json(text: &str) -> Cow<'_, str> {
+    let is_hidden =
+        |c: char| (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || is_invisible(c);
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_hidden(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string can't fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Replaces the last character by an ellipsis.
@@ -240,6 +321,21 @@ mod tests {
     }
 
     #[test]
+    fn log_lines_keep_colours_alone() {
+        for (text, expected) in [
+            ("plain\n", "plain\n"),
+            ("\x1b[1;32mok\x1b[0m", "\x1b[1;32mok\x1b[0m"),
+            ("\x1b[2Jx", "2Jx"),
+            ("\x1b]52;c;bm8=\x07x\n", "x\n"),
+            ("a\nb\r\n", "a b\n"),
+            ("\x1b[", ""),
+            ("", ""),
+        ] {
+            assert_eq!(log_line(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
     fn names_are_short_and_plain() {
         for (text, plain) in [
             ("claude-opus-4-5-20251101", true),
@@ -260,6 +356,23 @@ mod tests {
             prop_assert!(line.chars().count() <= limit);
             prop_assert!(!line.chars().any(|c| c.is_control() || is_invisible(c)));
             prop_assert!(!line.contains("  ") && line.trim() == line);
+        }
+
+        #[test]
+        fn texts_and_log_lines_are_printable(hostile in hostile()) {
+            let is_shown = |c: char| c == '\n' || !(c.is_control() || is_invisible(c));
+            prop_assert!(text(&hostile).chars().all(is_shown));
+            let line = log_line(&hostile);
+            prop_assert!(line.chars().all(|c| c == '\x1b' || is_shown(c)));
+            prop_assert!(!line.trim_end_matches('\n').contains('\n'));
+        }
+
+        #[test]
+        fn escaped_json_has_the_same_values(hostile in hostile()) {
+            let encoded = serde_json::to_string(&hostile).unwrap();
+            let escaped = json(&encoded);
+            prop_assert!(!escaped.chars().any(|c| c.is_control() || is_invisible(c)));
+            prop_assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), hostile);
         }
 
         #[test]

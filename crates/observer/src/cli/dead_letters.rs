@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use observer_figures::clean;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::args::not_empty;
 use super::failure::Failure;
-use super::output::{count, print, table, truncate_to_seconds};
+use super::output::{count, print, print_as, print_json, table, truncate_to_seconds};
 use super::remote::{Remote, RemoteArgs, Timeout};
 
 const EXAMPLES: &str = "\
@@ -290,7 +291,10 @@ async fn list(
         url.query_pairs_mut().append_pair("cursor", &cursor);
     }
     let response = remote.get(url).await?.success()?;
-    print(&if as_json { response.text() } else { render_page(&sink, response.json()?) })?;
+    print_as(
+        as_json,
+        &if as_json { response.text() } else { render_page(&sink, response.json()?) },
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -333,7 +337,7 @@ async fn show(
     let remote = Remote::new(remote, config)?;
     let response = remote.get(dead_letters_url(&remote, &sink, &[&id])).await?.success()?;
     if as_json {
-        print(&response.text())?;
+        print_json(&response.text())?;
         return Ok(ExitCode::SUCCESS);
     }
     let DeadLetter {
@@ -343,15 +347,16 @@ async fn show(
         reason,
         envelope: Envelope { seq, received_at, event: raw },
     } = response.json()?;
-    print(&if event {
-        format!("{raw}\n")
-    } else {
-        format!(
-            "id        {id}\nreceived  {received_at}, sequence number {seq}\n\
+    if event {
+        print_json(&format!("{raw}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (reason, raw) = (clean::line(&reason, usize::MAX), clean::json(raw.get()));
+    print(&format!(
+        "id        {id}\nreceived  {received_at}, sequence number {seq}\n\
              dead      {dead_at}, after {}\nreason    {reason}\n\n{raw}\n",
-            count(attempts, "attempt")
-        )
-    })?;
+        count(attempts, "attempt")
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -374,7 +379,7 @@ async fn replay(
     let result: Replayed = response.json()?;
     let all_accepted =
         result.refused.is_empty() && result.missing.is_empty() && result.stopped.is_none();
-    print(&if as_json { response.text() } else { render_result(&sink, &result) })?;
+    print_as(as_json, &if as_json { response.text() } else { render_result(&sink, &result) })?;
     Ok(if all_accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -412,13 +417,17 @@ async fn divert(
         .await?
         .success()?;
     let Diverted { diverted } = response.json()?;
-    print(&if as_json {
-        response.text()
-    } else {
-        let mut text = format!("diverted {} of {sink}\n", count(diverted.len() as u64, "event"));
-        diverted.iter().for_each(|id| text.push_str(&format!("{id}\n")));
-        text
-    })?;
+    print_as(
+        as_json,
+        &if as_json {
+            response.text()
+        } else {
+            let mut text =
+                format!("diverted {} of {sink}\n", count(diverted.len() as u64, "event"));
+            diverted.iter().for_each(|id| text.push_str(&format!("{id}\n")));
+            text
+        },
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -448,11 +457,14 @@ async fn purge(
             remote.authorized(Method::DELETE, url, None, Timeout::Default).await?.success()?;
         total += response.json::<Purged>()?.purged;
     }
-    print(&if as_json {
-        format!("{}\n", json!({ "purged": total }))
-    } else {
-        format!("purged {} of {sink}\n", count(total, "dead letter"))
-    })?;
+    print_as(
+        as_json,
+        &if as_json {
+            format!("{}\n", json!({ "purged": total }))
+        } else {
+            format!("purged {} of {sink}\n", count(total, "dead letter"))
+        },
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

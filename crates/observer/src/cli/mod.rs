@@ -20,7 +20,7 @@ mod token;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use tokio::signal::unix::Signal;
 
 use self::args::{Cli, Command, ServeArgs};
 use self::failure::{Failure, USAGE};
-use self::output::{clean, print};
+use self::output::{print, print_error, print_styled};
 use self::query::QueryCommand;
 use crate::logging::LogFormat;
 use crate::telemetry::{Settings, Telemetry};
@@ -60,7 +60,7 @@ pub(crate) fn run<A: Into<OsString> + Clone>(
     };
     dispatch(cli, sink_types).unwrap_or_else(|Failure { status, error }| {
         let report = observer_core::report(error.as_ref());
-        eprintln!("observer: {}", if io::stderr().is_terminal() { clean(&report) } else { report });
+        print_error(&format!("observer: {report}"));
         ExitCode::from(status)
     })
 }
@@ -138,7 +138,7 @@ fn dispatch(
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "observer", &mut script);
-            print(&String::from_utf8(script).context("the completions are not UTF-8")?)?;
+            print_styled(&String::from_utf8(script).context("the completions are not UTF-8")?)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -1,15 +1,32 @@
-//! Text on standard output.
+//! Text on standard output and standard error.
+//!
+//! What producers wrote is cleaned here before a person sees it, by
+//! [`observer_figures::clean`]: a terminal must not obey it.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 
-use observer_figures::clean::is_invisible;
+use observer_figures::clean;
 
-/// Writes to standard output; to a terminal, without the control characters that the text may have
-/// from producers. A reader that closes the pipe early (`observer … | head`) is not an
-/// error.
+/// Writes text for people to standard output. A reader that closes the pipe early (`observer … |
+/// head`) is not an error.
 pub(super) fn print(text: &str) -> io::Result<()> {
-    if io::stdout().is_terminal() { print_styled(&clean(text)) } else { print_styled(text) }
+    print_styled(&clean::text(text))
+}
+
+/// Writes JSON to standard output. On a terminal, control characters are escaped.
+pub(super) fn print_json(json: &str) -> io::Result<()> {
+    if io::stdout().is_terminal() { print_styled(&clean::json(json)) } else { print_styled(json) }
+}
+
+/// Writes other data to standard output. On a terminal, control characters are removed.
+pub(super) fn print_data(data: &str) -> io::Result<()> {
+    if io::stdout().is_terminal() { print(data) } else { print_styled(data) }
+}
+
+/// Writes JSON, or text for people, to standard output.
+pub(super) fn print_as(is_json: bool, text: &str) -> io::Result<()> {
+    if is_json { print_json(text) } else { print(text) }
 }
 
 /// Writes text to standard output whose parts are clean already, and which may have colours.
@@ -21,16 +38,18 @@ pub(super) fn print_styled(text: &str) -> io::Result<()> {
     }
 }
 
-/// Removes characters that control a terminal, hide text, or change its direction.
-pub(super) fn clean(text: &str) -> String {
-    let is_shown = |c: &char| *c == '\n' || !(c.is_control() || is_invisible(*c));
-    text.replace('\t', " ").chars().filter(is_shown).collect()
+/// Writes a message to standard error. If that fails, nothing can be reported.
+pub(super) fn print_error(message: &str) {
+    let _ = writeln!(io::stderr(), "{}", clean::text(message));
 }
 
-/// Formats a table whose columns are as wide as their widest cell and two spaces apart.
+/// Formats a table whose columns are as wide as their widest cell and two spaces apart. Each cell
+/// becomes one clean line.
 pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let headings = headings.map(str::to_owned);
-    let lines = || std::iter::once(&headings).chain(rows);
+    let clean = |row: &[String; N]| row.each_ref().map(|cell| clean::line(cell, usize::MAX));
+    let rows: Vec<_> = rows.iter().map(clean).collect();
+    let lines = || std::iter::once(&headings).chain(&rows);
     let widths: [usize; N] = std::array::from_fn(|column| {
         lines().map(|row| row[column].chars().count()).max().unwrap_or(0)
     });
@@ -60,8 +79,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_for_a_terminal_controls_nothing() {
-        let text = "a\tb\n\x1b[31mred\x1b[0m\u{9b}2J\r\u{202e}x\u{200b}é\n";
-        assert_eq!(clean(text), "a b\n[31mred[0m2Jxé\n");
+    fn cells_of_a_table_control_no_terminal() {
+        let rows = [
+            ["\x1b]52;c;bm8=\x07a".to_owned(), "x".to_owned()],
+            ["\u{202e}bc\nd".to_owned(), "\u{9b}2Jy".to_owned()],
+        ];
+        assert_eq!(table(["one", "two"], &rows), "one   two\na     x\nbc d  y\n");
     }
 }

@@ -8,8 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use observer_core::Submission;
 use observer_core::redact::Redactor;
-
-use super::output::clean;
+use observer_figures::clean;
 
 /// Returns a line for each secret of a file of events, and a summary. `-` is standard input.
 pub(super) fn preview(redactor: &Redactor, path: &Path) -> anyhow::Result<String> {
@@ -40,8 +39,12 @@ fn of_lines(redactor: &Redactor, lines: impl BufRead) -> anyhow::Result<String> 
         for found in &redacted.found {
             let action = redactor.rules().find(|(rule, _)| **rule == *found.rule);
             let action = action.map_or("", |(_, action)| action.as_str());
-            let _ =
-                writeln!(text, "line {number}: {} ({}, {action})", clean(&found.path), found.rule);
+            let _ = writeln!(
+                text,
+                "line {number}: {} ({}, {action})",
+                clean::text(&found.path),
+                found.rule
+            );
         }
     }
     let _ = writeln!(text, "secrets: {secrets}, in {changed} of {events} events");

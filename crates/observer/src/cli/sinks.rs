@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::args::not_empty;
 use super::failure::Failure;
-use super::output::{count, print, table, truncate_to_seconds};
+use super::output::{count, print_as, table, truncate_to_seconds};
 use super::remote::{Remote, RemoteArgs, Timeout};
 
 const EXAMPLES: &str = "\
@@ -132,18 +132,24 @@ pub(super) async fn run(
             let as_json = remote.json;
             let remote = Remote::new(remote, config)?;
             let response = remote.get(remote.at(&["v1", "sinks"])).await?.success()?;
-            print(&if as_json { response.text() } else { sink_table(&response.json()?) })?;
+            print_as(
+                as_json,
+                &if as_json { response.text() } else { sink_table(&response.json()?) },
+            )?;
         }
         SinksCommand::Retry { sink, remote } => {
             let as_json = remote.json;
             let remote = Remote::new(remote, config)?;
             let url = remote.at(&["v1", "sinks", &sink, "retry"]);
             remote.authorized(Method::POST, url, None, Timeout::Default).await?.success()?;
-            print(&if as_json {
-                format!("{}\n", json!({ "tried": sink }))
-            } else {
-                format!("trying {sink} now; see observer sinks list\n")
-            })?;
+            print_as(
+                as_json,
+                &if as_json {
+                    format!("{}\n", json!({ "tried": sink }))
+                } else {
+                    format!("trying {sink} now; see observer sinks list\n")
+                },
+            )?;
         }
         SinksCommand::Adopt { sink, remote } => {
             let as_json = remote.json;
@@ -151,24 +157,30 @@ pub(super) async fn run(
             let url = remote.at(&["v1", "sinks", &sink, "adopt"]);
             let response = remote.authorized(Method::POST, url, None, Timeout::Default).await?;
             let response = response.success()?;
-            print(&if as_json {
-                response.text()
-            } else {
-                let Adoption { adopted, left } = response.json()?;
-                let adopted = count(adopted, "file");
-                format!("{sink} adopted {adopted}; it leaves {left} alone\n")
-            })?;
+            print_as(
+                as_json,
+                &if as_json {
+                    response.text()
+                } else {
+                    let Adoption { adopted, left } = response.json()?;
+                    let adopted = count(adopted, "file");
+                    format!("{sink} adopted {adopted}; it leaves {left} alone\n")
+                },
+            )?;
         }
         SinksCommand::Forget { sink, remote } => {
             let as_json = remote.json;
             let remote = Remote::new(remote, config)?;
             let url = remote.at(&["v1", "sinks", &sink]);
             remote.authorized(Method::DELETE, url, None, Timeout::Default).await?.success()?;
-            print(&if as_json {
-                format!("{}\n", json!({ "forgotten": sink }))
-            } else {
-                format!("forgot sink {sink}\n")
-            })?;
+            print_as(
+                as_json,
+                &if as_json {
+                    format!("{}\n", json!({ "forgotten": sink }))
+                } else {
+                    format!("forgot sink {sink}\n")
+                },
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -188,23 +200,26 @@ pub(super) async fn status(remote: RemoteArgs, config: Option<&Path>) -> Result<
     let Ready { status, reason } = ready.json()?;
     let response = remote.get(remote.at(&["v1", "sinks"])).await?.success()?;
     let sinks: Sinks = response.json()?;
-    print(&if as_json {
-        let mut status_and_sinks: Value = response.json()?;
-        status_and_sinks["status"] = status.into();
-        status_and_sinks["reason"] = reason.into();
-        format!("{status_and_sinks}\n")
-    } else {
-        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let mut text = format!(
-            "observer  {} is {status}{reason}\nhead      {}\n",
-            remote.address(),
-            sinks.head
-        );
-        if !sinks.sinks.is_empty() {
-            let _ = write!(text, "\n{}", sink_table(&sinks));
-        }
-        text
-    })?;
+    print_as(
+        as_json,
+        &if as_json {
+            let mut status_and_sinks: Value = response.json()?;
+            status_and_sinks["status"] = status.into();
+            status_and_sinks["reason"] = reason.into();
+            format!("{status_and_sinks}\n")
+        } else {
+            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let mut text = format!(
+                "observer  {} is {status}{reason}\nhead      {}\n",
+                remote.address(),
+                sinks.head
+            );
+            if !sinks.sinks.is_empty() {
+                let _ = write!(text, "\n{}", sink_table(&sinks));
+            }
+            text
+        },
+    )?;
     let is_healthy = accepts_events && sinks.sinks.iter().all(|sink| sink.state != "parked");
     Ok(if is_healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

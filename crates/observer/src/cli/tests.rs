@@ -130,7 +130,10 @@ fn help_has_examples_and_exit_codes() {
     Options:
           --url <URL>             URL of the observer [env: LH_OBSERVER_URL] [default:
                                   http://localhost:3800]
-          --token <TOKEN>         Token to authenticate with [env: OBSERVER_TOKEN]
+          --token <TOKEN>         Token to authenticate with; other users of the machine see it in the
+                                  list of processes [env: OBSERVER_TOKEN]
+          --token-file <FILE>     File with the token, in place of `--token` and `OBSERVER_TOKEN` [env:
+                                  OBSERVER_TOKEN_FILE]
           --retry-for <DURATION>  Time for which a request is retried while the observer is unreachable
                                   or overloaded [default: 30s]
           --json                  Print the summary as JSON

@@ -24,7 +24,7 @@ use self::progress::{ReportedWarning, Reporter, Tally, Terminal};
 use self::send::{BatchResponse, Rejection, Response, Sender, Warning, Warnings};
 use super::connect::{ConnectArgs, DEFAULT_URL, URL_VARIABLE, endpoint};
 use super::failure::{Failure, USAGE};
-use super::output::print;
+use super::output::print_as;
 
 /// Limit of the warnings that are printed; the summary has the number of all.
 const MAX_WARNINGS: usize = 10;
@@ -99,7 +99,7 @@ pub(super) async fn run(arguments: EmitArgs) -> Result<ExitCode, Failure> {
 
     let (tally, result) = emit(inputs, &sender, &mut terminal).await;
     terminal.finish();
-    print(&if json { tally.to_json(result.is_ok()) } else { format!("{tally}\n") })?;
+    print_as(json, &if json { tally.to_json(result.is_ok()) } else { format!("{tally}\n") })?;
     result.map_err(|error| Failure { status: USAGE, error })?;
     Ok(if tally.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

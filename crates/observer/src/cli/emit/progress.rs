@@ -5,6 +5,8 @@ use std::fmt;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::cli::output::print_error;
+
 /// Number of events by result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -94,7 +96,7 @@ impl Terminal {
 
 impl Reporter for Terminal {
     fn message(&mut self, line: &str) {
-        self.0.suspend(|| eprintln!("{line}"));
+        self.0.suspend(|| print_error(line));
     }
 
     fn progress(&mut self, tally: &Tally) {

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::damage::{damage_json, list};
 use crate::cli::failure::Failure;
-use crate::cli::output::count;
+use crate::cli::output::{count, print_error};
 
 pub(super) const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -127,18 +127,17 @@ fn print_summary(events: u64, first: u64, last_expired: u64, damage: &[Damage], 
     let expired = (first <= last_expired).then_some((first, last_expired));
     if as_json {
         let expired = expired.map(|(first, last)| json!({ "first_seq": first, "last_seq": last }));
-        eprintln!(
-            "{}",
-            json!({ "events": events, "expired": expired, "damage": damage_json(damage) })
-        );
+        let summary =
+            json!({ "events": events, "expired": expired, "damage": damage_json(damage) });
+        print_error(&summary.to_string());
         return;
     }
-    eprintln!("{}", count(events, "event"));
+    print_error(&count(events, "event"));
     if let Some((first, last)) = expired {
-        eprintln!("events {first} to {last} are older than the journal");
+        print_error(&format!("events {first} to {last} are older than the journal"));
     }
     if !damage.is_empty() {
-        eprint!("skipped unreadable data:\n{}", list(damage));
+        print_error(format!("skipped unreadable data:\n{}", list(damage)).trim_end());
     }
 }
 

@@ -19,7 +19,7 @@ use super::files::{self, Input};
 use super::merge::Merge;
 use super::report::Report;
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
+use crate::cli::output::print_as;
 use crate::registry::of_type::{self, Found};
 use crate::{Config, options};
 
@@ -91,7 +91,7 @@ pub(super) fn run(
         report.replaced = true;
         report.set_position(position);
     }
-    print(&if arguments.json { report.to_json() } else { report.to_string() })?;
+    print_as(arguments.json, &if arguments.json { report.to_json() } else { report.to_string() })?;
     if let Some(old) = fewer {
         let new = report.stored;
         return Err(Failure::from(anyhow!(

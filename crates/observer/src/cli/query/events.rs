@@ -272,13 +272,7 @@ impl View for Details {
         if !sinks.is_empty() {
             let _ = write!(text, "\n{}", self.sinks().to_text(terminal));
         }
-        let event = event.get();
-        let event = if terminal.width.is_some() {
-            clean::line(event, event.len())
-        } else {
-            event.to_owned()
-        };
-        let _ = writeln!(text, "\n{event}");
+        let _ = writeln!(text, "\n{}", clean::json(event.get()));
         text
     }
 

@@ -10,7 +10,7 @@ use super::figures::Clock;
 use super::request::{Media, Request};
 use crate::cli::failure::Failure;
 use crate::cli::grid::Terminal;
-use crate::cli::output::{print, print_styled};
+use crate::cli::output::{print, print_data, print_json, print_styled};
 
 /// Format of the output.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -68,7 +68,7 @@ pub(super) async fn show<V: View>(
 ) -> Result<ExitCode, Failure> {
     if format == Format::Csv {
         let csv = store.get(request, Media::Csv).await?;
-        print_bytes(&csv)?;
+        print_data(&String::from_utf8_lossy(&csv))?;
         return Ok(exit_code(csv_rows(&csv) == 0));
     }
     let body = store.get(request, Media::Json).await?;
@@ -83,9 +83,9 @@ pub(super) async fn show<V: View>(
     Ok(exit_code(result.is_empty()))
 }
 
-/// Prints a response as it is.
+/// Prints a response of JSON.
 pub(super) fn print_bytes(body: &[u8]) -> Result<(), Failure> {
-    Ok(print(&String::from_utf8_lossy(body))?)
+    Ok(print_json(&String::from_utf8_lossy(body))?)
 }
 
 pub(super) fn exit_code(is_empty: bool) -> ExitCode {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use self::selection::{Condition, body, time};
 use super::args::not_empty;
 use super::failure::Failure;
-use super::output::{count, print};
+use super::output::{count, print_as};
 use super::remote::{Remote, RemoteArgs, Timeout};
 
 const EXAMPLES: &str = "\
@@ -145,13 +145,13 @@ pub(super) async fn run(arguments: ReplayArgs, config: Option<&Path>) -> Result<
     } else if cancel {
         let response =
             remote.authorized(Method::DELETE, url, None, Timeout::Default).await?.success()?;
-        print(&Status::new(response.json()?)?.text(&sink, as_json))?;
+        print_as(as_json, &Status::new(response.json()?)?.text(&sink, as_json))?;
         return Ok(ExitCode::SUCCESS);
     } else {
         (current(&remote, &sink).await?, true)
     };
     let status = if wait { follow(&remote, &sink, status).await? } else { status };
-    print(&status.text(&sink, as_json))?;
+    print_as(as_json, &status.text(&sink, as_json))?;
     let is_success =
         if wait { status.replay.is_complete() } else { !status.replay.is(ReplayState::Stopped) };
     Ok(if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE })

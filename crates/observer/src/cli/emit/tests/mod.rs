@@ -30,7 +30,7 @@ impl Reporter for Messages {
 /// Emits the inputs and returns all output.
 async fn output_of(url: &str, retry_for: Duration, inputs: Vec<Input>) -> String {
     crate::tls::install();
-    let connect = ConnectArgs { token: None, tls: TlsArgs::default() };
+    let connect = ConnectArgs { token: None, token_file: None, tls: TlsArgs::default() };
     let sender = Sender::new(endpoint(url).unwrap(), &connect, retry_for).unwrap();
     let mut messages = Messages::default();
     let (tally, result) = emit(inputs, &sender, &mut messages).await;
