@@ -8,6 +8,7 @@ mod connections;
 mod labels;
 mod lenient;
 mod monitored;
+mod overload;
 mod raw;
 mod requests;
 mod sizes;

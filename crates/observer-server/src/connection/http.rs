@@ -59,19 +59,25 @@ pub(crate) async fn serve_tcp(
     let serve = async {
         match tls {
             None => serve_plain(stream, peer, admission, &slot, &context).await,
-            Some(tls) => serve_tls(stream, &tls, peer, admission, &slot, &context).await,
-        }
-    };
-    let serve = async {
-        match admission {
-            Admission::Regular => serve.await,
-            Admission::Reserve => timeout(MAX_RESERVE_TIME, serve).await.unwrap_or_default(),
+            // Boxed, so that plain connections don't reserve space for a handshake.
+            Some(tls) => {
+                Box::pin(serve_tls(stream, &tls, peer, admission, &slot, &context)).await;
+            }
         }
     };
     tokio::select! {
         biased;
         () = serve => {}
         () = slot.reclaimed() => {}
+        () = reserve_end(admission) => {}
+    }
+}
+
+/// Completes when a connection of the reserve has to close.
+async fn reserve_end(admission: Admission) {
+    match admission {
+        Admission::Regular => std::future::pending().await,
+        Admission::Reserve => tokio::time::sleep(MAX_RESERVE_TIME).await,
     }
 }
 
@@ -148,28 +154,39 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, service: Arc<Connect
     let stream = TokioIo::new(ErrorBodyStream::new(stream, linger.clone(), MAX_BUFFER));
     let mut connection = context.http.serve_connection(stream, hyper::service::service_fn(respond));
     let ended = run(&mut connection, |it| Pin::new(it).graceful_shutdown(), &service).await;
-    let Some(Err(error)) = ended else { return };
+    if let Some(Err(error)) = ended {
+        let Parts { io, read_buf, .. } = connection.into_parts();
+        // Boxed, so that connections don't reserve space for it.
+        Box::pin(fail(io.into_inner(), &read_buf, &error, &service)).await;
+    }
+}
+
+/// Responds to a request that hyper did not understand, if there is one.
+async fn fail(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    read: &[u8],
+    error: &hyper::Error,
+    service: &ConnectionService,
+) {
     tracing::debug!(
         peer = %service.peer,
-        error = observer_core::report(&error),
+        error = observer_core::report(error),
         "connection ended early"
     );
-    let Parts { io, read_buf, .. } = connection.into_parts();
-    let mut stream = io.into_inner();
-    if http2::is_preface(&read_buf) {
+    if http2::is_preface(read) {
         let refusal = Refusal::new(malformed(), "the client speaks HTTP/2");
         service.log_refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, &refusal);
-        let respond = http2::respond_505(&mut stream, BytesMut::from(&*read_buf));
+        let respond = http2::respond_505(&mut stream, BytesMut::from(read));
         // A client that has disconnected needs no response.
         let _ = timeout(MAX_REJECT_TIME, respond).await;
-    } else if error.is_timeout() && !read_buf.is_empty() {
+    } else if error.is_timeout() && !read.is_empty() {
         // Without a part of a head there is no request to respond to.
-        linger.set();
-        let problem = slow_head(context.header_timeout);
+        service.flags.linger.set();
+        let problem = slow_head(service.context.header_timeout);
         service.log_refusal(StatusCode::REQUEST_TIMEOUT, &problem.refusal());
         reject::respond_on(stream, problem).await;
     } else if error.is_parse() {
-        let refusal = Refusal::new(malformed(), &observer_core::report(&error));
+        let refusal = Refusal::new(malformed(), &observer_core::report(error));
         service.log_refusal(StatusCode::BAD_REQUEST, &refusal);
     }
 }
@@ -228,5 +245,32 @@ impl<'a> OpenConnection<'a> {
 impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_pipeline::Pipeline;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::state::ServerState;
+    use crate::{EventStoreHandle, ServerOptions, routes};
+
+    #[tokio::test]
+    async fn idle_connection_takes_little_memory() {
+        let pipeline = Pipeline::builder().start().await.unwrap();
+        let (registry, store) = (prometheus::Registry::new(), EventStoreHandle::default());
+        let options = ServerOptions::default();
+        let state = ServerState::new(&options, pipeline, registry, store, routes::openapi_json());
+        let context = ConnectionContext::new(state.unwrap(), &options);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let permit = context.permits.clone().try_acquire_owned().unwrap();
+        let (peer, admission) = (address.into(), Admission::Regular);
+        let connection = serve_tcp(Accepted { stream, peer, admission, permit }, None, context);
+        let size = size_of_val(&connection);
+        assert!(size <= 3 << 10, "it has {size} bytes");
     }
 }
