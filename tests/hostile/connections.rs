@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 
 use super::monitored::MonitoredObserver;
 use super::raw::{RawConnection, Received, post};
-use crate::support::{DEFAULTS, parse_metrics, wait_until};
+use crate::support::{DEFAULTS, Observer, parse_metrics, wait_until};
 
 /// Configuration with timeouts that a test can wait for.
 const SHORT_TIMEOUTS: &str =
@@ -60,6 +60,32 @@ async fn slow_request_ends_after_the_configured_timeout() {
     observer.record("the chunked body", received.4).await;
     assert_snapshot!(observer.transcript.trim_end());
     observer.finish().await;
+}
+
+#[tokio::test]
+async fn observer_stops_within_ten_seconds_whatever_clients_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    let mut unending = RawConnection::connect(&observer).await;
+    unending.send("POST /event HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n").await;
+    let mut chunked = RawConnection::connect(&observer).await;
+    let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    chunked.send([head, "1\r\n \r\n"].concat()).await;
+    let mut silent = RawConnection::connect(&observer).await;
+    silent.send("GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(500)).await;
+    // The observer has read the requests once it has responded to a later one.
+    for _ in 0..3 {
+        assert_eq!(observer.get("/livez").await.status, 200);
+    }
+    let begun = Instant::now();
+    let stopping = tokio::task::spawn_blocking(move || observer.terminate());
+    for connection in [&mut unending, &mut chunked] {
+        let response = connection.response().await;
+        assert_eq!(response.status, 503, "{}", response.text);
+    }
+    let (status, _) = stopping.await.unwrap();
+    assert!(status.success());
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -277,3 +277,18 @@ async fn content_encodings_without_effect_are_accepted_by_both_routes() {
         }
     }
 }
+
+#[tokio::test]
+async fn body_of_many_empty_members_is_rejected_with_a_remedy() {
+    let server = serve_plain().await;
+    let empty =
+        flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best()).finish().unwrap();
+    let body = empty.repeat(700_000);
+    let head = "POST /v1/events HTTP/1.1\r\nhost: test\r\ncontent-encoding: gzip\r\n";
+    let mut client = server.client().await;
+    client.send(format!("{head}content-length: {}\r\n\r\n", body.len())).await;
+    client.send(&body).await;
+    let response = client.response().await;
+    assert_eq!(response.status, 400, "{response}");
+    assert!(response.text("detail").contains("more than 1000 compressed parts"), "{response}");
+}
