@@ -88,9 +88,17 @@ async fn serve_plain(
     slot: &Arc<Slot>,
     context: &Arc<ConnectionContext>,
 ) {
-    let flags = Flags::default();
-    let stream = socket_stream(stream, &flags, context);
-    serve(stream, service(flags, slot, peer, admission, context)).await;
+    // A connection without a first byte needs no buffers.
+    let readable = tokio::select! {
+        biased;
+        readable = timeout(context.header_timeout, stream.readable()) => readable,
+        () = context.drain.cancelled() => return,
+    };
+    if matches!(readable, Ok(Ok(()))) {
+        let flags = Flags::default();
+        let stream = socket_stream(stream, &flags, context);
+        serve(stream, service(flags, slot, peer, admission, context)).await;
+    }
 }
 
 async fn serve_tls(
