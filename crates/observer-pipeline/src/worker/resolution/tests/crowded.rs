@@ -101,6 +101,20 @@ fn few_new_events_are_tried_while_the_position_is_stuck() {
 }
 
 #[test]
+fn as_many_new_events_are_tried_when_the_position_is_stuck_again() {
+    let mut crowded = Crowded::new(3, 10);
+    let most = MAX_NEW_WHILE_STUCK as usize + 10;
+    for outage in 1..=3 {
+        crowded.run_for(9_000, refuses(Class::Unavailable, |seq| seq % 2 == 0));
+        let beyond = crowded.tried_beyond();
+        assert!((100..=most).contains(&beyond), "outage {outage}: {beyond}");
+        let before = crowded.position();
+        crowded.run_for(1_000, |_| Attempt::Accepted);
+        assert!(crowded.position() > before + 1_000, "outage {outage}");
+    }
+}
+
+#[test]
 fn sink_goes_on_slowly_while_events_are_decided() {
     for (class, every) in [(Class::Denied, 2), (Class::Failed, 5), (Class::Permanent, 2)] {
         for batch in [1, 100] {

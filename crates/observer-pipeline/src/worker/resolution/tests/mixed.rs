@@ -61,3 +61,24 @@ fn sink_that_is_slowed_down_is_parked_ten_minutes_after_the_last_acceptance() {
     assert!(!actions.contains(&"slow".to_owned()), "{actions:?}");
     assert!(machine.fates(Fate::Dead).is_empty());
 }
+
+#[test]
+fn oldest_event_of_a_slowed_sink_is_tried_once_after_each_pause() {
+    let mut machine = Machine::new(Policy { max_delivery: 1, ..live() });
+    machine.resolution.add(events(1..=3));
+    machine.run(9, refuses(&[2], Class::Denied));
+    machine.resolution.add(events(4..=100));
+    // All are refused, until none is left that was not tried.
+    machine.run(200, |_| refused(Class::Denied));
+    for (answer, pause) in [(refused(Class::Denied), "slow"), (unavailable(), "pause")] {
+        let mut actions = machine.run(40, |_| answer.clone());
+        let first = actions.iter().position(|action| action == pause).unwrap();
+        actions.drain(..first);
+        let attempts: Vec<_> = actions.split(|action| action == pause).skip(1).collect();
+        assert!(attempts.len() > 10, "{actions:?}");
+        assert!(attempts.iter().rev().skip(1).all(|it| (1..=2).contains(&it.len())), "{actions:?}");
+        let other = |action: &String| ["slow", "pause", "park"].contains(&action.as_str());
+        assert!(!attempts.concat().iter().any(other), "{actions:?}");
+    }
+    assert!(machine.fates(Fate::Dead).is_empty());
+}
