@@ -24,6 +24,8 @@ use crate::state::ServerState;
 
 /// Path of the route.
 pub(super) const PATH: &str = "/event";
+/// Number of headers of a response.
+const HEADERS: usize = 8;
 
 /// Accepts one event, or an envelope around one.
 ///
@@ -141,6 +143,9 @@ fn response(ack: &Ack, warnings: Vec<FieldWarning>) -> Response {
     ]
     .concat();
     let mut response = Response::new(body.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Space for the headers of the guard and of the connection, too.
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *response.headers_mut() = headers;
     response
 }
