@@ -56,6 +56,7 @@ mod blocking;
 mod dead_letters;
 mod error;
 mod event_log;
+mod follow;
 mod ingest;
 mod lock;
 mod pipeline;
@@ -75,6 +76,7 @@ pub use dead_letters::handle::{
 };
 pub use dead_letters::index::DeadLetter;
 pub use error::{Failure, Unavailable};
+pub use follow::{Followed, Follower, GapReason, UnknownPosition};
 pub use ingest::identity;
 pub use ingest::principal::Principal;
 pub use ingest::reject::RejectReason;

@@ -16,6 +16,7 @@
 //! | `GET /v1/usage` | tokens, cost and time by model, source, day or label |
 //! | `GET /v1/diff` | what changed since a moment |
 //! | `GET /v1/hints` | attempts with a hint against those without |
+//! | `GET /v1/stream` | live events, as server-sent events |
 //! | `GET /v1/sinks` | status of the sinks |
 //! | `DELETE /v1/sinks/{name}` | remove the position and state of a detached sink |
 //! | `POST /v1/sinks/{name}/retry` | try a waiting sink now |

@@ -58,6 +58,8 @@ pub struct ServerOptions {
     pub max_requests_in_flight: usize,
     /// Limit of queries in flight. Further ones get a 503 response.
     pub max_queries_in_flight: usize,
+    /// Limit of open streams of events. Further ones get a 503 response.
+    pub max_streams: usize,
     /// Limit of the bytes that the bodies of the requests in flight hold together, received and
     /// decompressed. Further ones get a 429 response. While more than half is in use, a client gets
     /// no more than its share, and a part is reserved for bodies of up to 64 KiB. The responses that
@@ -80,8 +82,9 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     /// Returns the defaults: port 3800 on both loopback addresses without TLS, lenient parsing,
     /// events of 1 MiB, of which larger ones are trimmed, batches of 16 MiB and 10,000 events,
-    /// timeouts of 10 s, bodies of at least 1 KiB a second, 4,096 connections, 4,096 requests, 256 queries and 32 MiB in flight, every
-    /// scope but `admin` for every client, no admin socket, and no cross-origin requests.
+    /// timeouts of 10 s, bodies of at least 1 KiB a second, 4,096 connections, 4,096 requests, 256
+    /// queries and 32 MiB in flight, 1,000 streams, every scope but `admin` for every client, no
+    /// admin socket, and no cross-origin requests.
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:3800".into(), "[::1]:3800".into()],
@@ -99,6 +102,7 @@ impl Default for ServerOptions {
             max_connections: 4_096,
             max_requests_in_flight: 4_096,
             max_queries_in_flight: 256,
+            max_streams: 1_000,
             max_bytes_in_flight: 32 << 20,
             access: Access::default(),
             admin_socket: None,

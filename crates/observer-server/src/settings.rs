@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use observer_pipeline::Pipeline;
+use tokio_util::sync::CancellationToken;
 
 use crate::options::ServerOptions;
 use crate::request::access::Gate;
@@ -25,8 +26,11 @@ pub(crate) struct Settings {
     pub(crate) partial: PartialStatus,
     pub(crate) max_requests_in_flight: usize,
     pub(crate) max_queries_in_flight: usize,
+    pub(crate) max_streams: usize,
     /// Limits of the memory of bodies, and of that of responses.
     pub(crate) budget: BudgetLimits,
+    /// Cancelled when other settings apply.
+    pub(crate) superseded: CancellationToken,
 }
 
 /// Handle to the settings of a running server. Clones share them.
@@ -66,10 +70,12 @@ impl Settings {
             partial: options.partial_status,
             max_requests_in_flight: options.max_requests_in_flight,
             max_queries_in_flight: options.max_queries_in_flight,
+            max_streams: options.max_streams,
             budget: BudgetLimits {
                 max_bytes: options.max_bytes_in_flight,
                 min_share: options.max_batch_body.max(options.max_body),
             },
+            superseded: CancellationToken::new(),
         }
     }
 }
@@ -88,9 +94,11 @@ impl SettingsHandle {
         self.pipeline.add_principals(names);
     }
 
-    /// Applies the options from the next request on. The rate limits of tokens are reset.
+    /// Applies the options from the next request on. The rate limits of tokens are reset. A stream
+    /// whose token may no longer read ends.
     pub fn set(&self, options: &ServerOptions) {
         self.add_principals(options);
-        self.settings.store(Arc::new(Settings::new(options)));
+        let before = self.settings.swap(Arc::new(Settings::new(options)));
+        before.superseded.cancel();
     }
 }

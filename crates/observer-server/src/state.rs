@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
 
 use crate::event_store::EventStoreHandle;
 use crate::metrics::Registration;
@@ -18,6 +19,7 @@ use crate::request::budget::MemoryBudget;
 use crate::request::cors::Origins;
 use crate::request::in_flight::{InFlight, QueriesInFlight};
 use crate::request::refusals::RefusalLog;
+use crate::routes::stream::Streams;
 use crate::settings::{Settings, SettingsHandle};
 
 /// State that the routes share.
@@ -32,6 +34,9 @@ pub(crate) struct ServerState {
     /// Memory of the responses that are being sent.
     pub(crate) responses: Arc<MemoryBudget>,
     pub(crate) queries_in_flight: QueriesInFlight,
+    pub(crate) streams: Streams,
+    /// Cancelled when no further request may begin, and streams have to end.
+    pub(crate) drain: CancellationToken,
     pub(crate) refusals: RefusalLog,
     /// Pool that decompresses and parses large bodies.
     pub(crate) large_bodies: BlockingPool,
@@ -71,6 +76,8 @@ impl ServerState {
             bodies: MemoryBudget::default(),
             responses: Arc::default(),
             queries_in_flight: QueriesInFlight::default(),
+            streams: Streams::default(),
+            drain: CancellationToken::new(),
             refusals: RefusalLog::default(),
             large_bodies: BlockingPool::default(),
             scrapes: BlockingPool::default(),

@@ -66,6 +66,7 @@ pub(crate) fn server(config: &Config, redactor: Option<Redactor>) -> ServerOptio
         max_connections: server.max_connections.get(),
         max_requests_in_flight: server.max_requests_in_flight.get(),
         max_queries_in_flight: server.max_queries_in_flight.get(),
+        max_streams: server.max_streams.get(),
         max_bytes_in_flight: usize::try_from(server.max_bytes_in_flight).unwrap_or(usize::MAX),
         access: config.access.resolve(),
         admin_socket: config.access.admin_socket.clone(),

@@ -235,6 +235,18 @@ impl<T> Journal<T> {
         stored.map_or(0, |stored| readers.positions.lost_after(stored.epoch, stored.seq))
     }
 
+    /// Resolves a position that a client kept, without changing anything: returns its sequence
+    /// number in the current epoch, and the number of records after it that the journal lost at its
+    /// end. Returns `None` if this journal never had the epoch, or has no such record yet.
+    #[must_use]
+    pub fn resolve(&self, epoch: u64, seq: u64) -> Option<(u64, u64)> {
+        let readers = self.state.readers();
+        let resolved = readers.positions.translate(epoch, seq)?;
+        let lost = readers.positions.lost_after(epoch, seq);
+        drop(readers);
+        (resolved <= self.head()).then_some((resolved, lost))
+    }
+
     /// Converts a position that a reader stores itself to the current epoch; `None` if this journal
     /// never had its epoch.
     ///

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::blocking::Blocking;
 use crate::dead_letters::store::DeadLetterStore;
 use crate::dead_letters::undecided::{self, UndecidedStore};
-use crate::event_log::Journal;
 use crate::event_log::tail::Tail;
+use crate::event_log::{EventLog, Journal};
 use crate::ingest::principal::Principal;
 use crate::ingest::reject::RejectReason;
 use crate::ingest::{Ack, Ingest, IngestError};
@@ -158,6 +158,16 @@ impl Pipeline {
 
     pub(crate) fn journal(&self) -> &Journal {
         &self.inner.journal
+    }
+
+    pub(crate) fn event_log(&self) -> EventLog {
+        let inner = &self.inner;
+        EventLog {
+            blocking: inner.blocking,
+            journal: inner.journal.clone(),
+            tail: inner.tail.clone(),
+            tagged_since: inner.tagged_since,
+        }
     }
 
     pub(crate) fn progress(&self, sink: &str) -> Option<Arc<Progress>> {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{AddSinkError, ForgetSinkError, Pipeline};
 use crate::account::Checkpoint;
-use crate::event_log::{EventLog, Journal};
+use crate::event_log::Journal;
 use crate::lock::lock;
 use crate::replay::state::{ReplayRecord, reader_name};
 use crate::spec::SinkSpec;
@@ -87,12 +87,7 @@ impl Pipeline {
                 name: spec.name.clone(),
                 sink: spec.sink,
                 filter: spec.settings.filter,
-                event_log: EventLog {
-                    blocking: inner.blocking,
-                    journal: inner.journal.clone(),
-                    tail: inner.tail.clone(),
-                    tagged_since: inner.tagged_since,
-                },
+                event_log: self.event_log(),
                 dead_letters,
                 undecided,
                 progress: progress.clone(),

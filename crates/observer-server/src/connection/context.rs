@@ -68,6 +68,7 @@ impl ConnectionContext {
         http.half_close(true);
         Arc::new(Self {
             metrics: state.metrics.clone(),
+            drain: state.drain.clone(),
             dispatcher: Arc::new(Dispatcher::new(state)),
             http,
             header_timeout: options.header_timeout,
@@ -80,7 +81,6 @@ impl ConnectionContext {
             rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
             admin_permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             tasks: TaskTracker::new(),
-            drain: CancellationToken::new(),
             cut: CancellationToken::new(),
         })
     }

@@ -21,6 +21,7 @@ use super::context::{ConnectionContext, MAX_BUFFER};
 use super::error_body::ErrorBodyStream;
 use super::handshake::{HandshakeError, handshake};
 use super::http2;
+use super::lasting::Lasting;
 use super::reject;
 use super::service::{Admission, ConnectionService};
 use super::slots::{Slot, Slots};
@@ -35,6 +36,8 @@ use crate::tls::TlsHandle;
 const MAX_RESERVE_TIME: Duration = Duration::from_secs(5);
 /// Time that a body has to end after the shutdown of the server has begun.
 const MAX_BODY_DRAIN: Duration = Duration::from_secs(2);
+/// Time that the last bytes of a stream have after the shutdown of the server has begun.
+const MAX_STREAM_DRAIN: Duration = Duration::from_millis(500);
 /// Limit of the time for a response to a request that is not understood.
 const MAX_REJECT_TIME: Duration = Duration::from_secs(3);
 
@@ -147,8 +150,9 @@ fn service(
     admission: Admission,
     context: &Arc<ConnectionContext>,
 ) -> Arc<ConnectionService> {
-    let (context, slot, unread) = (context.clone(), slot.clone(), UnreadBody::default());
-    Arc::new(ConnectionService { context, slot, flags, unread, peer, admission })
+    let (context, slot) = (context.clone(), slot.clone());
+    let (unread, lasting) = (UnreadBody::default(), Lasting::default());
+    Arc::new(ConnectionService { context, slot, flags, unread, lasting, peer, admission })
 }
 
 /// Serves requests until the client or the shutdown ends the connection.
@@ -205,7 +209,8 @@ fn malformed() -> Option<&'static str> {
 }
 
 /// Runs a connection to its end. When the server shuts down, it starts the shutdown of the
-/// connection, and ends a body that takes long. Returns `None` if the connection was cut.
+/// connection, ends a body that takes long, and cuts a connection whose stream does not end.
+/// Returns `None` if the connection was cut.
 async fn run<C: Future + Unpin>(
     connection: &mut C,
     shut_down: impl FnOnce(&mut C),
@@ -216,6 +221,16 @@ async fn run<C: Future + Unpin>(
         biased;
         ended = &mut *connection => return Some(ended),
         () = context.drain.cancelled() => shut_down(connection),
+    }
+    if service.lasting.is_in_progress() {
+        let ended = async { Some(connection.await) };
+        return tokio::select! {
+            biased;
+            ended = ended => ended,
+            () = context.cut.cancelled() => None,
+            // The stream ends at once, unless its client does not read.
+            () = tokio::time::sleep(MAX_STREAM_DRAIN) => None,
+        };
     }
     tokio::select! {
         biased;

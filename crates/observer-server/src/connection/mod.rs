@@ -9,7 +9,7 @@
 //! - Input: [`unread_body`] reads the short rest of a refused request; after a longer one,
 //!   [`linger`] lets the response arrive before the connection closes.
 //! - Output: [`write_progress`] ends connections whose client accepts no bytes, and
-//!   [`response_memory`] counts what they hold. [`error_body`] adds a body to every error, [`http2`]
+//!   [`response_memory`] counts what they hold. [`lasting`] responses keep their connections busy. [`error_body`] adds a body to every error, [`http2`]
 //!   responds to clients that speak HTTP/2, and [`client_watch`] notices a client that is gone
 //!   before its response. [`socket`] stacks the streams.
 //!
@@ -24,6 +24,7 @@ mod error_body;
 mod handshake;
 mod http;
 mod http2;
+mod lasting;
 mod linger;
 pub(crate) mod listener;
 mod reject;

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::client_watch::Flags;
 use super::context::ConnectionContext;
+use super::lasting::Lasting;
 use super::reject::too_many_connections;
 use super::response_memory::{ResponseMemory, counted_size, hold, refuse};
 use super::slots::Slot;
@@ -19,6 +20,7 @@ use crate::request::budget::{Holder, SMALL};
 use crate::request::peer::Peer;
 use crate::request::refusals::{Refusal, RefusedRequest};
 use crate::routes;
+use crate::routes::stream::LastingResponse;
 use crate::security_headers::add_security_headers;
 
 /// Header that tells a client for how long a connection may be idle (RFC 2068, section 19.7.1.1).
@@ -38,6 +40,7 @@ pub(super) struct ConnectionService {
     pub(super) slot: Arc<Slot>,
     pub(super) flags: Flags,
     pub(super) unread: UnreadBody,
+    pub(super) lasting: Lasting,
     pub(super) peer: Peer,
     pub(super) admission: Admission,
 }
@@ -46,7 +49,7 @@ impl ConnectionService {
     /// Responds to a request.
     pub(super) async fn call(&self, request: hyper::Request<Incoming>) -> Response {
         self.flags.writes.accepting().await;
-        let _active = self.slot.begin_request().await;
+        let active = self.slot.begin_request().await;
         let expects_continue = request.headers().contains_key(EXPECT);
         let is_http_1_1 = request.version() == Version::HTTP_11;
         let is_metrics = routes::is_metrics(request.uri().path());
@@ -65,6 +68,9 @@ impl ConnectionService {
             self.flags.linger.set();
         } else if is_http_1_1 && let Some(announced) = &self.context.keep_alive {
             response.headers_mut().insert(KEEP_ALIVE, announced.clone());
+        }
+        if response.extensions_mut().remove::<LastingResponse>().is_some() {
+            return self.lasting.hold(response, active);
         }
         response
     }

@@ -22,6 +22,9 @@ pub(crate) struct ServerMetrics {
     pub(crate) connections: IntGauge,
     pub(crate) rejected_connections: IntCounter,
     pub(crate) tls_handshake_failures: IntCounter,
+    pub(crate) stream_readers: IntGauge,
+    /// Events that streams did not contain, since the journal or the reader's speed did not allow it.
+    pub(crate) stream_missed_events: IntCounter,
     field_warnings: IntCounterVec,
 }
 
@@ -68,6 +71,13 @@ impl ServerMetrics {
                 "Connections to a TLS address whose handshake failed or timed out.",
             )
             .expect(VALID),
+            stream_readers: IntGauge::new("observer_stream_readers", "Open streams of events.")
+                .expect(VALID),
+            stream_missed_events: IntCounter::new(
+                "observer_stream_missed_events_total",
+                "Events that the readers of streams missed, each of which was told so.",
+            )
+            .expect(VALID),
             field_warnings,
         }
     }
@@ -93,12 +103,14 @@ impl ServerMetrics {
         self.collectors().into_iter().flat_map(Collector::collect).collect()
     }
 
-    fn collectors(&self) -> [&dyn Collector; 5] {
+    fn collectors(&self) -> [&dyn Collector; 7] {
         [
             &self.request_seconds,
             &self.connections,
             &self.rejected_connections,
             &self.tls_handshake_failures,
+            &self.stream_readers,
+            &self.stream_missed_events,
             &self.field_warnings,
         ]
     }

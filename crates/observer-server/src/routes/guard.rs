@@ -23,14 +23,14 @@ use crate::request::peer::Peer;
 use crate::request::refusals::Refusal;
 use crate::request::request_log::RequestLog;
 use crate::request::trace_context::traced;
-use crate::routes::{OTHER, event, events, metrics, openapi, query};
+use crate::routes::{OTHER, event, events, metrics, openapi, query, stream};
 use crate::security_headers::add_security_headers;
 use crate::state::ServerState;
 
 /// Routes that are open to tokens with `sources`: their handlers check the sources, or concern no
 /// event.
-const OPEN_TO_LIMITED_CALLERS: [&str; 5] =
-    [event::PATH, events::PATH, openapi::PATH, query::LABEL, OTHER];
+const OPEN_TO_LIMITED_CALLERS: [&str; 6] =
+    [event::PATH, events::PATH, openapi::PATH, query::LABEL, stream::PATH, OTHER];
 
 /// Number of requests beyond the limit that are served if they are for metrics.
 const RESERVED_SCRAPES: usize = 16;

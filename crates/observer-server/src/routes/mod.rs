@@ -23,6 +23,7 @@ mod openapi;
 pub(crate) mod query;
 mod reload;
 mod sinks;
+pub(crate) mod stream;
 mod warnings;
 
 use std::sync::Arc;
@@ -102,6 +103,7 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
         ("/readyz", vec![routes!(health::readyz)]),
         ("/-/reload", vec![routes!(reload::post_reload)]),
         (query::LABEL, query::table()),
+        (stream::PATH, vec![routes!(stream::get_stream)]),
         (openapi::PATH, vec![routes!(openapi::get_openapi)]),
     ]
 }

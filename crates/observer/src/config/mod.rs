@@ -11,6 +11,7 @@
 //! max_connections = 4_096         # a further one replaces an idle one, or uses a reserve
 //! max_requests_in_flight = 4_096  # a further one receives 429
 //! max_queries_in_flight = 256     # a further query receives 503
+//! max_streams = 1_000             # a further stream receives 503
 //! max_bytes_in_flight = "32MiB"   # total of their bodies, and of responses that are being sent
 //! hosts = ["observer.example.com"]              # besides localhost and IP addresses; "*": any
 //! cors_origins = []               # such as "https://grafana.example.com"; "*": any

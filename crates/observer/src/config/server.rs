@@ -40,6 +40,8 @@ pub struct ServerConfig {
     pub max_requests_in_flight: NonZeroUsize,
     /// Maximum number of concurrent queries. A further query receives 503.
     pub max_queries_in_flight: NonZeroUsize,
+    /// Maximum number of open streams. A further stream receives 503.
+    pub max_streams: NonZeroUsize,
     /// Maximum total body size of concurrent requests, in bytes, and that of the responses that are
     /// being sent. While more than half is in use, a client gets no more than its share.
     #[serde(deserialize_with = "units::size")]
@@ -87,6 +89,7 @@ impl Default for ServerConfig {
             max_connections: const { NonZeroUsize::new(4_096).unwrap() },
             max_requests_in_flight: const { NonZeroUsize::new(4_096).unwrap() },
             max_queries_in_flight: const { NonZeroUsize::new(256).unwrap() },
+            max_streams: const { NonZeroUsize::new(1_000).unwrap() },
             max_bytes_in_flight: 32 << 20,
             hosts: Vec::new(),
             cors_origins: Vec::new(),

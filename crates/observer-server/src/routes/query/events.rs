@@ -7,7 +7,9 @@ use observer_core::query::{EventPage, EventsRequest, MAX_LIMIT, QueryError, Stor
 use utoipa::ToSchema;
 
 use super::csv::{Csv, row};
-use super::parameters::{CURSOR, Declared, Kind, LIMIT, Parameter, ParametersOf};
+use super::parameters::{
+    CURSOR, Declared, EVENT_FILTERS, Kind, LIMIT, Parameter, ParametersOf, joined,
+};
 use super::respond::respond;
 use super::{DEFAULT_LIMIT, Query, Route};
 use crate::problem::Problem;
@@ -19,23 +21,19 @@ use crate::routes::openapi::AnyQuery;
 pub(super) struct Events;
 
 impl Declared for Events {
-    const PARAMETERS: &'static [Parameter] = &[
-        Parameter::new("source", Kind::Texts, "Source of the event; any of several"),
-        Parameter::new("event_kind", Kind::Texts, "Kind of the outcome; any of several"),
-        Parameter::new("ok", Kind::Flag, "Whether the cycle succeeded; a phase never matches"),
-        Parameter::new("sig_hash", Kind::Texts, "Signature of the problem; any of several"),
-        Parameter::new("cycle_id", Kind::Texts, "Cycle of the event; any of several"),
-        Parameter::new("staffer_id", Kind::Texts, "Model of the event; any of several"),
-        Parameter::new(
-            "labels",
-            Kind::Labels,
-            "Value of a label, as `label.branch=main`; any of several with the same name",
-        ),
-        Parameter::new("since", Kind::Time, "Earliest time of receipt"),
-        Parameter::new("until", Kind::Time, "Time of receipt before which events were received"),
-        LIMIT,
-        CURSOR,
-    ];
+    const PARAMETERS: &'static [Parameter] = &joined::<7, 4, 11>(
+        EVENT_FILTERS,
+        [
+            Parameter::new("since", Kind::Time, "Earliest time of receipt"),
+            Parameter::new(
+                "until",
+                Kind::Time,
+                "Time of receipt before which events were received",
+            ),
+            LIMIT,
+            CURSOR,
+        ],
+    );
 }
 
 impl Route for Events {

@@ -16,7 +16,7 @@ mod events;
 mod hints;
 pub(crate) mod local;
 mod models;
-pub(super) mod parameters;
+pub(in crate::routes) mod parameters;
 mod problem;
 mod problems;
 mod respond;

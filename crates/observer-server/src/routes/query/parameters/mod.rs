@@ -20,7 +20,7 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{RefOr, Required};
 
-pub(super) use self::values::Values;
+pub(in crate::routes) use self::values::Values;
 
 /// Source whose attempts alone are considered.
 pub(super) const SOURCE: Parameter =
@@ -44,12 +44,27 @@ pub(super) const LIMIT: Parameter = Parameter::new(
 pub(super) const CURSOR: Parameter =
     Parameter::new("cursor", Kind::Text, "`cursor` of the page before");
 
+/// Conditions on the fields of events.
+pub(in crate::routes) const EVENT_FILTERS: [Parameter; 7] = [
+    Parameter::new("source", Kind::Texts, "Source of the event; any of several"),
+    Parameter::new("event_kind", Kind::Texts, "Kind of the outcome; any of several"),
+    Parameter::new("ok", Kind::Flag, "Whether the cycle succeeded; a phase never matches"),
+    Parameter::new("sig_hash", Kind::Texts, "Signature of the problem; any of several"),
+    Parameter::new("cycle_id", Kind::Texts, "Cycle of the event; any of several"),
+    Parameter::new("staffer_id", Kind::Texts, "Model of the event; any of several"),
+    Parameter::new(
+        "labels",
+        Kind::Labels,
+        "Value of a label, as `label.branch=main`; any of several with the same name",
+    ),
+];
+
 /// Prefix of the parameters of the kind [`Kind::Labels`].
 const LABEL_PREFIX: &str = "label.";
 
 /// Parameter of a query route.
-#[derive(Debug)]
-pub(super) struct Parameter {
+#[derive(Debug, Clone, Copy)]
+pub(in crate::routes) struct Parameter {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     pub(super) description: &'static str,
@@ -57,7 +72,7 @@ pub(super) struct Parameter {
 
 /// Kind of the values of a parameter.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(in crate::routes) enum Kind {
     /// Text, given once.
     Text,
     /// Text, any number of times.
@@ -81,12 +96,27 @@ pub(super) enum Kind {
 }
 
 /// Route with a table of parameters.
-pub(super) trait Declared {
+pub(in crate::routes) trait Declared {
     const PARAMETERS: &'static [Parameter];
 }
 
 /// Parameters of a route in the OpenAPI document.
-pub(super) struct ParametersOf<R>(PhantomData<R>);
+pub(in crate::routes) struct ParametersOf<R>(PhantomData<R>);
+
+/// Returns two tables as one. `N` is the sum of `A` and `B`.
+pub(in crate::routes) const fn joined<const A: usize, const B: usize, const N: usize>(
+    first: [Parameter; A],
+    second: [Parameter; B],
+) -> [Parameter; N] {
+    assert!(A + B == N, "N is the sum of A and B");
+    let mut all = [first[0]; N];
+    let mut index = 0;
+    while index < N {
+        all[index] = if index < A { first[index] } else { second[index - A] };
+        index += 1;
+    }
+    all
+}
 
 impl<R: Declared> IntoParams for ParametersOf<R> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<OpenApiParameter> {
@@ -95,7 +125,11 @@ impl<R: Declared> IntoParams for ParametersOf<R> {
 }
 
 impl Parameter {
-    pub(super) const fn new(name: &'static str, kind: Kind, description: &'static str) -> Self {
+    pub(in crate::routes) const fn new(
+        name: &'static str,
+        kind: Kind,
+        description: &'static str,
+    ) -> Self {
         Self { name, kind, description }
     }
 

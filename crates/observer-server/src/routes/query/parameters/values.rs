@@ -14,7 +14,7 @@ use super::{Kind, LABEL_PREFIX, Parameter, time};
 /// # Errors
 /// Methods that return an error name the parameter, what it has, and what it should have.
 #[derive(Debug)]
-pub(in crate::routes::query) struct Values {
+pub(in crate::routes) struct Values {
     declared: &'static [Parameter],
     pairs: Vec<(String, String)>,
     /// Present time, which ages refer to.
@@ -26,7 +26,7 @@ impl Values {
     ///
     /// # Errors
     /// If it has a name that is not declared, or a value that is empty or not UTF-8.
-    pub(in crate::routes::query) fn read(
+    pub(in crate::routes) fn read(
         query: Option<&str>,
         declared: &'static [Parameter],
         now: Timestamp,
@@ -54,10 +54,7 @@ impl Values {
     }
 
     /// Returns the only value of a parameter.
-    pub(in crate::routes::query) fn text(
-        &self,
-        name: &'static str,
-    ) -> Result<Option<&str>, QueryError> {
+    pub(in crate::routes) fn text(&self, name: &'static str) -> Result<Option<&str>, QueryError> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
@@ -87,15 +84,12 @@ impl Values {
     }
 
     /// Returns all values of a parameter.
-    pub(in crate::routes::query) fn strings(&self, name: &'static str) -> Vec<String> {
+    pub(in crate::routes) fn strings(&self, name: &'static str) -> Vec<String> {
         self.all(name).map(str::to_owned).collect()
     }
 
     /// Returns the value of a flag.
-    pub(in crate::routes::query) fn flag(
-        &self,
-        name: &'static str,
-    ) -> Result<Option<bool>, QueryError> {
+    pub(in crate::routes) fn flag(&self, name: &'static str) -> Result<Option<bool>, QueryError> {
         match self.text(name)? {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
@@ -192,7 +186,7 @@ impl Values {
     }
 
     /// Returns labels by name and value.
-    pub(in crate::routes::query) fn labels(&self) -> Vec<(String, String)> {
+    pub(in crate::routes) fn labels(&self) -> Vec<(String, String)> {
         let labels = self.pairs.iter().filter_map(|(name, value)| {
             name.strip_prefix(LABEL_PREFIX).map(|label| (label.to_owned(), value.clone()))
         });

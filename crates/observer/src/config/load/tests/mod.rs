@@ -75,6 +75,7 @@ fn keys_are_read() {
         max_connections = 7
         max_requests_in_flight = 8
         max_queries_in_flight = 9
+        max_streams = 10
         max_bytes_in_flight = "20MiB"
         hosts = "observer.example"
         cors_origins = ["https://grafana.example", "http://localhost:3000"]
@@ -110,6 +111,7 @@ fn keys_are_read() {
         (7, 8)
     );
     assert_eq!(config.server.max_queries_in_flight.get(), 9);
+    assert_eq!(config.server.max_streams.get(), 10);
     assert_eq!((config.server.min_body_rate, config.server.write_timeout.as_secs()), (2048, 4));
     assert_eq!((config.server.max_bytes_in_flight, config.server.hosts.len()), (20 << 20, 1));
     assert_eq!(config.server.cors_origins.len(), 2);
