@@ -11,4 +11,5 @@ mod rebuild;
 mod redaction;
 mod reload;
 mod secrets;
+mod streams;
 mod tls;

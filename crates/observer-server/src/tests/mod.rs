@@ -12,6 +12,7 @@ mod metrics;
 mod oversize;
 mod queries;
 mod replays;
+mod streams;
 mod support;
 mod tls;
 mod tls_files;

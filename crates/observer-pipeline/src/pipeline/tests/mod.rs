@@ -16,6 +16,7 @@ use crate::{
 
 mod batching;
 mod dead_letters;
+mod follow;
 mod identities;
 mod outage;
 mod rejections;

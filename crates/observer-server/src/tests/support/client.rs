@@ -90,6 +90,24 @@ impl Client {
         }
     }
 
+    /// Reads until what was read contains a text.
+    pub(crate) async fn until(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.unread).contains(text) {
+            assert!(self.read().await > 0, "the connection was closed before {text:?}");
+        }
+    }
+
+    /// Returns what is read until a chunked body ends or the connection is closed.
+    pub(crate) async fn body(&mut self) -> String {
+        while !self.unread.ends_with(b"0\r\n\r\n") && self.read().await > 0 {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned()
+    }
+
+    /// Reads until the connection is closed, whether or not in order.
+    pub(crate) async fn rest(&mut self) {
+        while self.stream.read_buf(&mut self.unread).await.is_ok_and(|count| count > 0) {}
+    }
+
     /// Asserts that the server closes the connection without sending anything more.
     pub(crate) async fn expect_close(&mut self) {
         let read = self.read().await;
