@@ -222,7 +222,7 @@ async fn run<C: Future + Unpin>(
         ended = &mut *connection => return Some(ended),
         () = context.drain.cancelled() => shut_down(connection),
     }
-    if service.lasting.is_in_progress() {
+    if service.lasting.has_begun() {
         let ended = async { Some(connection.await) };
         return tokio::select! {
             biased;

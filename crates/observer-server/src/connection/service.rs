@@ -70,7 +70,7 @@ impl ConnectionService {
             response.headers_mut().insert(KEEP_ALIVE, announced.clone());
         }
         if response.extensions_mut().remove::<LastingResponse>().is_some() {
-            return self.lasting.hold(response, active);
+            return self.lasting.begin(response, active);
         }
         response
     }
