@@ -64,13 +64,13 @@ impl ConnectionService {
         if !stays_open || self.admission == Admission::Reserve {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if response.extensions_mut().remove::<LastingResponse>().is_some() {
+            return self.lasting.begin(response, active);
+        }
         if closes(&response) {
             self.flags.linger.set();
         } else if is_http_1_1 && let Some(announced) = &self.context.keep_alive {
             response.headers_mut().insert(KEEP_ALIVE, announced.clone());
-        }
-        if response.extensions_mut().remove::<LastingResponse>().is_some() {
-            return self.lasting.begin(response, active);
         }
         response
     }
