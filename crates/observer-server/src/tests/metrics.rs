@@ -179,6 +179,7 @@ async fn each_request_is_timed_under_the_label_of_its_route() {
         ("/v1/sinks", 1.0),
         ("/v1/sinks/{name}/dead-letters", 2.0),
         ("/v1/sinks/{name}/replay", 0.0),
+        ("/v1/stream", 0.0),
         ("other", 2.0),
         ("query", 0.0),
     ];
