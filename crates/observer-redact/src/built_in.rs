@@ -46,7 +46,25 @@ const KEYS: &[(&str, &[&str])] = &[
             "mistralapikey",
         ],
     ),
-    ("password", &["password", "passwd", "passphrase", "userpassword", "dbpassword", "pgpassword"]),
+    (
+        "password",
+        &[
+            "password",
+            "passwd",
+            "passphrase",
+            "userpassword",
+            "adminpassword",
+            "rootpassword",
+            "dbpassword",
+            "databasepassword",
+            "pgpassword",
+            "postgrespassword",
+            "mysqlpassword",
+            "mysqlrootpassword",
+            "redispassword",
+            "smtppassword",
+        ],
+    ),
     (
         "secret",
         &[
@@ -62,6 +80,11 @@ const KEYS: &[(&str, &[&str])] = &[
             "secretaccesskey",
             "awssecretaccesskey",
             "privatekey",
+            "encryptionkey",
+            "jwtsecret",
+            "sessionsecret",
+            "djangosecretkey",
+            "stripesecretkey",
         ],
     ),
     ("authorization", &["authorization", "proxyauthorization", "xauthorization"]),
@@ -150,7 +173,8 @@ const FORMATS: &[Format] = &[
     shape("private_key", &["-----BEGIN "], Shape::PrivateKey),
     shape("bearer", &["Bearer ", "bearer "], Shape::Bearer),
     shape("basic", &["Basic ", "basic "], Shape::Basic),
-    shape("url", &["://"], Shape::UrlPassword),
+    // The second one is what some encoders of JSON write.
+    shape("url", &["://", r":\/\/"], Shape::UrlPassword),
 ];
 
 const SLACK: Token = Token::at_least(20, &BASE64URL).with_digit();

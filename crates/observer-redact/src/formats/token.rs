@@ -72,22 +72,42 @@ impl Token {
 }
 
 /// Returns whether a token can start at `at`: none of the given bytes is before it, unless these
-/// are the end of a percent-encoded byte or of an ANSI colour.
+/// are the end of a percent-encoded byte, of an escape sequence, or of an ANSI colour. Escape
+/// sequences are those of JSON and of other languages in a text that quotes one.
 pub(super) fn is_start(text: &[u8], at: usize, before: &Alphabet) -> bool {
     let text = &text[at.saturating_sub(super::LOOKBACK)..at];
     let Some(last) = text.last() else { return true };
-    !before[usize::from(*last)] || ends_with_percent_encoding(text) || ends_with_color(text)
+    !before[usize::from(*last)]
+        || ends_with_percent_encoding(text)
+        || ends_with_escape(text)
+        || ends_with_color(text)
 }
 
 fn ends_with_percent_encoding(text: &[u8]) -> bool {
     matches!(text, [.., b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
 }
 
+/// Returns whether a text ends with a backslash and what belongs to it.
+fn ends_with_escape(text: &[u8]) -> bool {
+    match text {
+        [.., b'\\', b'0' | b'a' | b'b' | b'e' | b'f' | b'n' | b'r' | b't' | b'v'] => true,
+        [.., b'\\', b'x', a, b] => is_hex(&[*a, *b]),
+        [.., b'\\', b'u', a, b, c, d] => is_hex(&[*a, *b, *c, *d]),
+        _ => false,
+    }
+}
+
+fn is_hex(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_hexdigit)
+}
+
 /// Returns whether a text ends with a control sequence `SGR` (ECMA-48, section 8.3.117).
 fn ends_with_color(text: &[u8]) -> bool {
+    /// The control character `ESC`, and how it is escaped.
+    const ESC: [&str; 6] = ["\u{1b}[", r"\u001b[", r"\u001B[", r"\x1b[", r"\x1B[", r"\033["];
     let Some(text) = text.strip_suffix(b"m") else { return false };
     let end = text.iter().rposition(|byte| !matches!(byte, b'0'..=b'9' | b';'));
-    end.is_some_and(|end| text[..=end].ends_with(b"\x1b["))
+    end.is_some_and(|end| ESC.iter().any(|escape| text[..=end].ends_with(escape.as_bytes())))
 }
 
 #[cfg(test)]
@@ -116,6 +136,17 @@ mod tests {
             ("monkey_abcd", None),
             ("3Dkey_abcd", None),
             ("[31mkey_abcd", None),
+            (r"\u001b[1;31mkey_abcd", Some("key_abcd")),
+            (r"\x1B[31mkey_abcd", Some("key_abcd")),
+            (r"a\nkey_abcd\nb", Some("key_abcd")),
+            (r"a\\nkey_abcd\\nb", Some("key_abcd")),
+            (r"a\tkey_abcd", Some("key_abcd")),
+            (r"a\u0020key_abcd", Some("key_abcd")),
+            (r"a\x20key_abcd", Some("key_abcd")),
+            (r"\mkey_abcd", None),
+            (r"\nnkey_abcd", None),
+            (r"\u00g0key_abcd", None),
+            ("u0020key_abcd", None),
             ("-key_abcd", None),
         ] {
             assert_eq!(found(token, "key_", text).as_deref(), expected, "{text}");

@@ -5,7 +5,7 @@ use super::Verdict;
 /// Longest authority that is searched for a password, in bytes.
 const MAX_AUTHORITY: usize = 1024;
 
-/// Decides on `://`. The secret is the password between user and host.
+/// Decides on `://`, or the same with escaped slashes. The secret is the password between user and host.
 pub(super) fn decide(text: &[u8], at: usize, prefix: usize) -> Verdict {
     let start = at + prefix;
     let has_scheme = at > 0 && text[at - 1].is_ascii_alphanumeric();
@@ -41,7 +41,8 @@ mod tests {
     use super::*;
 
     fn password(text: &str) -> Option<&str> {
-        match decide(text.as_bytes(), text.find("://").unwrap(), 3) {
+        let prefix = if text.contains("://") { "://" } else { r":\/\/" };
+        match decide(text.as_bytes(), text.find(prefix).unwrap(), prefix.len()) {
             Verdict::Secret(range) => Some(&text[range]),
             Verdict::Other { .. } => None,
         }
@@ -64,6 +65,8 @@ mod tests {
             ("https://u:[redacted:url]@h", None),
             ("http://h:80 a@b", None),
             ("://a:b@c", None),
+            (r"see https:\/\/u:hunter2@h\/x", Some("hunter2")),
+            (r"https:\/\/example.com\/a:b@c", None),
         ] {
             assert_eq!(password(url), expected, "{url}");
         }

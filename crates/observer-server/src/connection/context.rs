@@ -20,6 +20,9 @@ use crate::state::ServerState;
 pub(crate) const MAX_BUFFER: usize = 64 << 10;
 /// Number of connections beyond the limit that are served for one request.
 const RESERVE: usize = 64;
+/// Largest number of those that send a body. The others are for probes and metrics, so that bodies
+/// which never end can't keep these out.
+const RESERVE_BODIES: usize = 48;
 /// Number of further connections that are rejected with a 503 response at the same time.
 const MAX_REJECTIONS: usize = 64;
 /// Limit of the connections to the admin socket.
@@ -43,6 +46,8 @@ pub(crate) struct ConnectionContext {
     pub(crate) max_connections: usize,
     /// Permits of connections beyond the limit for probes, metrics and small bodies.
     pub(crate) reserve: Arc<Semaphore>,
+    /// Permits of requests on these connections that have a body.
+    pub(crate) reserve_bodies: Arc<Semaphore>,
     /// Permits of further connections, which receive a response before they are closed.
     pub(crate) rejections: Arc<Semaphore>,
     /// Permits of connections to the admin socket, which don't count towards `max_connections`, so
@@ -78,6 +83,7 @@ impl ConnectionContext {
             slots: Slots::new(),
             max_connections,
             reserve: Arc::new(Semaphore::new(RESERVE)),
+            reserve_bodies: Arc::new(Semaphore::new(RESERVE_BODIES)),
             rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
             admin_permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
             tasks: TaskTracker::new(),

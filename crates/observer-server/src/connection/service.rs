@@ -7,6 +7,7 @@ use axum::http::header::{CONNECTION, EXPECT};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
+use tokio::sync::SemaphorePermit;
 
 use super::client_watch::Flags;
 use super::context::ConnectionContext;
@@ -54,10 +55,9 @@ impl ConnectionService {
         let is_http_1_1 = request.version() == Version::HTTP_11;
         let is_metrics = routes::is_metrics(request.uri().path());
         let is_safe = request.method().is_safe();
-        let response = if self.admission == Admission::Reserve && !uses_reserve(&request) {
-            self.reject(request).into_response()
-        } else {
-            self.dispatch(request).await
+        let response = match self.place(&request) {
+            Some(_place) => self.dispatch(request).await,
+            None => self.reject(request).into_response(),
         };
         let mut response = self.with_memory(response, is_safe, is_metrics);
         let stays_open = self.unread.discard(!closes(&response) && !expects_continue).await;
@@ -73,6 +73,17 @@ impl ConnectionService {
             response.headers_mut().insert(KEEP_ALIVE, announced.clone());
         }
         response
+    }
+
+    /// Returns the place that a request has until its response is ready; `None` if the connection is
+    /// one of the reserve and the reserve is not for this request or has no place for its body.
+    fn place(&self, request: &hyper::Request<Incoming>) -> Option<Option<SemaphorePermit<'_>>> {
+        match self.admission {
+            Admission::Regular => Some(None),
+            Admission::Reserve if !uses_reserve(request) => None,
+            Admission::Reserve if request.method().is_safe() => Some(None),
+            Admission::Reserve => self.context.reserve_bodies.try_acquire().ok().map(Some),
+        }
     }
 
     async fn dispatch(&self, request: hyper::Request<Incoming>) -> Response {

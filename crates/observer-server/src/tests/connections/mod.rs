@@ -50,7 +50,7 @@ async fn connection_beyond_the_limit_serves_monitoring_and_small_bodies_and_reje
 }
 
 #[tokio::test]
-async fn connections_beyond_the_reserve_are_rejected_with_503() {
+async fn bodies_that_never_end_leave_connections_for_probes() {
     let pipeline = Pipeline::builder().start().await.unwrap();
     let server = serve(ServerOptions { max_connections: 1, ..options() }, pipeline).await;
     let mut open = Vec::new();
@@ -58,6 +58,32 @@ async fn connections_beyond_the_reserve_are_rejected_with_503() {
         let mut client = server.client().await;
         // A connection that awaits a body is not idle.
         client.send("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\n").await;
+        let silent = Duration::from_millis(20);
+        match tokio::time::timeout(silent, client.response()).await {
+            Ok(response) => break response,
+            Err(_) => open.push(client),
+        }
+    };
+    assert_eq!((rejected.status, rejected.header("connection")), (503, Some("close")));
+    assert!(open.len() > 48, "{} are open", open.len());
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(server.client().await.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(server.client().await.post(EVENT).await.status, 503);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_reserve_are_rejected_with_503() {
+    let pipeline = Pipeline::builder().start().await.unwrap();
+    let server = serve(ServerOptions { max_connections: 1, ..options() }, pipeline).await;
+    let mut open = Vec::new();
+    let rejected = loop {
+        let mut client = server.client().await;
+        // A connection that awaits a body is not idle, nor is one without a complete head.
+        client.send("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n").await;
+        if open.is_empty() {
+            client.send("\r\n").await;
+        }
         let silent = Duration::from_millis(20);
         match tokio::time::timeout(silent, client.response()).await {
             Ok(response) => break response,
