@@ -32,6 +32,12 @@ pub enum KbError {
         /// The file.
         path: PathBuf,
     },
+    /// The file has no tables yet, since the sink is about to create them.
+    #[error("\"{}\" has no tables yet; start the observer, or try again in a moment", path.display())]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another program has the file open.
     #[error("\"{}\" is in use; stop the program that has it open first", path.display())]
     InUse {
@@ -99,6 +105,7 @@ impl KbError {
                 "its file has version {found}, and this program reads version {known} and older"
             ),
             Self::Foreign { .. } => "its file is that of another program".to_owned(),
+            Self::Unfinished { .. } => "its file has no tables yet".to_owned(),
             Self::InUse { .. } => "another program uses its file".to_owned(),
             Self::Removed { .. } => "its file was removed or replaced".to_owned(),
             Self::Io { source, .. } => format!("its file can't be opened: {}", source.kind()),
@@ -117,7 +124,7 @@ impl KbError {
             | Self::Removed { .. }
             | Self::Io { .. }
             | Self::Damaged(_) => true,
-            Self::Closed | Self::InUse { .. } => false,
+            Self::Closed | Self::InUse { .. } | Self::Unfinished { .. } => false,
             Self::Sqlite(error) | Self::File { error, .. } => matches!(
                 error.sqlite_error_code(),
                 Some(
@@ -146,7 +153,8 @@ impl From<KbError> for QueryError {
             error.sqlite_code(),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
         );
-        if is_busy || error.is_blocked() || matches!(error, KbError::Closed) {
+        let is_temporary = is_busy || matches!(error, KbError::Closed | KbError::Unfinished { .. });
+        if is_temporary || error.is_blocked() {
             return Self::unavailable(error.reason(), error);
         }
         Self::Internal(error.into())
@@ -181,7 +189,9 @@ fn remedy(error: &rusqlite::Error) -> &'static str {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             "; write it anew with `observer kb rebuild`"
         }
-        ErrorCode::SystemIoFailure => "; check its disk and file system",
+        ErrorCode::SystemIoFailure => {
+            "; check its disk and file system, and the file size limit of the process (`ulimit -f`)"
+        }
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             "; stop the other program that has it open"
         }
@@ -203,7 +213,7 @@ mod tests {
         for (code, remedy) in [
             (ffi::SQLITE_IOERR_LOCK, "move it to a local disk"),
             (ffi::SQLITE_IOERR_SHMLOCK, "move it to a local disk"),
-            (ffi::SQLITE_IOERR_READ, "check its disk and file system"),
+            (ffi::SQLITE_IOERR_READ, "the file size limit of the process (`ulimit -f`)"),
             (ffi::SQLITE_FULL, "free some space on its disk"),
             (ffi::SQLITE_READONLY_DIRECTORY, "give this user access to the file and its folder"),
             (ffi::SQLITE_CORRUPT, "write it anew with `observer kb rebuild`"),

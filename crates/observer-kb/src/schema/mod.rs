@@ -100,6 +100,10 @@ pub(crate) fn open_reader(folder: &Path) -> Result<Connection, KbError> {
     conn.busy_timeout(Duration::from_secs(2))?;
     keep_plans(&conn)?;
     check_version(&conn, &path)?;
+    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        return Err(KbError::Unfinished { path });
+    }
     conn.pragma_update(None, "query_only", true)?;
     conn.pragma_update(None, "cache_size", READER_CACHE)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
@@ -286,6 +290,18 @@ mod tests {
         assert_eq!(Meta::Floor.get(&new).unwrap(), Some(7));
         let aliases = new.query_row("SELECT count(*) FROM alias", [], |row| row.get::<_, i64>(0));
         assert_eq!(aliases.unwrap(), 0);
+    }
+
+    #[test]
+    fn file_whose_tables_are_not_created_yet_is_temporarily_unavailable() {
+        let folder = tempfile::tempdir().unwrap();
+        File::create(folder.path().join(FILE)).unwrap();
+        let error = open_reader(folder.path()).unwrap_err();
+        assert!(matches!(error, KbError::Unfinished { .. }), "{error}");
+        let error = observer_core::query::QueryError::from(error);
+        assert!(matches!(error, observer_core::query::QueryError::Unavailable { .. }), "{error}");
+        open_writer(folder.path()).unwrap();
+        open_reader(folder.path()).unwrap();
     }
 
     #[test]

@@ -189,6 +189,8 @@ async fn fail(
         let refusal = Refusal::new(malformed(), "the client speaks HTTP/2");
         service.log_refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, &refusal);
         let respond = http2::respond_505(&mut stream, BytesMut::from(read));
+        // The client may be sending a body.
+        service.flags.linger.set();
         // A client that has disconnected needs no response.
         let _ = timeout(MAX_REJECT_TIME, respond).await;
     } else if error.is_timeout() && !read.is_empty() {

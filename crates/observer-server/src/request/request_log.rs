@@ -80,7 +80,7 @@ impl RequestLog {
             %method,
             path = uri.path(),
             status = response.status().as_u16(),
-            milliseconds = started.elapsed().as_secs_f64() * 1000.0,
+            microseconds = started.elapsed().as_micros(),
             "a request was served"
         );
     }
