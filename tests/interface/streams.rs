@@ -1,12 +1,16 @@
 //! Streams of events, as clients receive them over connections that end.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{DEFAULTS, Observer, TIMEOUT};
+use crate::support::{DEFAULTS, OBSERVER, Observer, TIMEOUT};
 
 /// Client of a stream, which connects again with the id of the last event.
 struct Reader {
@@ -219,4 +223,77 @@ async fn streams_delay_no_exit() {
     let (status, log) = observer.terminate();
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?} {log:#?}", begun.elapsed());
     assert!(status.success() && ended.await.unwrap());
+}
+
+/// Starts `observer tail` in a folder, so that it connects to the admin socket there.
+fn tail(dir: &Path, arguments: &[&str]) -> (Child, mpsc::Receiver<String>) {
+    let mut process = Command::new(OBSERVER)
+        .arg("tail")
+        .args(arguments)
+        .current_dir(dir)
+        .env_remove("LH_OBSERVER_URL")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(process.stdout.take().unwrap());
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        output.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+    });
+    (process, lines)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tail_prints_each_event_once_across_a_kill_and_ends_with_ctrl_c() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut observer = Observer::start(dir.path(), DEFAULTS);
+    let (mut process, lines) = tail(dir.path(), &["--json"]);
+    let has_reader = |metrics: &BTreeMap<String, f64>| metrics["observer_stream_readers"] == 1.0;
+    let mut next = 1;
+    for round in 0..3 {
+        observer.wait_for_metrics(has_reader).await;
+        post_all(&observer, 10 * round..=10 * round + 9, 10).await;
+        for _ in 0..10 {
+            let envelope: Value =
+                serde_json::from_str(&lines.recv_timeout(TIMEOUT).unwrap()).unwrap();
+            assert_eq!(envelope["seq"], next);
+            next += 1;
+        }
+        observer.kill();
+        observer = Observer::start(dir.path(), DEFAULTS);
+    }
+    let sent = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = process.wait().unwrap();
+    assert_eq!(output.code(), Some(0));
+    let mut errors = String::new();
+    process.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(errors.contains("connecting again in 0.5 s"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tail_filters_and_begins_after_an_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    let head = observer.get("/v1/sinks").await.json()["head"].as_str().unwrap().to_owned();
+    for (source, ok) in [("ci", true), ("job", false), ("ci", false)] {
+        let event = format!(r#"{{"source":"{source}","event_kind":"kind","ok":{ok}}}"#);
+        observer.post(event).await;
+    }
+    let arguments = ["--since-id", &head, "--source", "ci", "--failed"];
+    let (mut process, lines) = tail(dir.path(), &arguments);
+    let line = lines.recv_timeout(TIMEOUT).unwrap();
+    assert!(
+        line.ends_with(
+            "  ci            kind              failed  –                           –  –"
+        ),
+        "{line}"
+    );
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(lines.recv_timeout(TIMEOUT).is_err(), "no other event matches");
+    for arguments in [&["tail", "--since-id", "7"][..], &["tail", "--url", "http://127.0.0.1:1"]] {
+        assert_eq!(observer.run(arguments).0, Some(2), "{arguments:?}");
+    }
 }

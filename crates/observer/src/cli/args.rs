@@ -19,6 +19,7 @@ use super::query::{
 use super::remote::RemoteArgs;
 use super::replay::ReplayArgs;
 use super::sinks::{STATUS_EXAMPLES, SinksArgs};
+use super::tail::TailArgs;
 use super::token::{TOKEN_EXAMPLES, TokenArgs};
 use crate::Config;
 use crate::config::address;
@@ -141,6 +142,8 @@ pub(super) enum Command {
     Emit(Box<EmitArgs>),
     /// List events of the knowledge base, or show one
     Query(Box<QueryArgs>),
+    /// Print events as they are committed
+    Tail(Box<TailArgs>),
     /// Show what happened before on one problem, and what to try next
     History(Box<HistoryArgs>),
     /// List problems by state, the most costly first

@@ -16,6 +16,7 @@ mod remote;
 mod replay;
 mod signal;
 mod sinks;
+mod tail;
 mod token;
 
 use std::env;
@@ -111,6 +112,9 @@ fn dispatch(
         }
         Command::Emit(arguments) => block_on(Builder::new_current_thread(), emit::run(*arguments))?,
         Command::Query(arguments) => query(*arguments, file, sink_types),
+        Command::Tail(arguments) => {
+            block_on(Builder::new_current_thread(), tail::run(*arguments, file))?
+        }
         Command::History(arguments) => query(*arguments, file, sink_types),
         Command::Problems(arguments) => query(*arguments, file, sink_types),
         Command::Models(arguments) => query(*arguments, file, sink_types),

@@ -31,11 +31,17 @@ pub(super) fn print_as(is_json: bool, text: &str) -> io::Result<()> {
 
 /// Writes text to standard output whose parts are clean already, and which may have colours.
 pub(super) fn print_styled(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match write_styled(text) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// Writes text as [`print_styled`] does. A closed pipe is an error, so that a command without an end
+/// can end.
+pub(super) fn write_styled(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 /// Writes a message to standard error. If that fails, nothing can be reported.

@@ -192,20 +192,42 @@ impl Remote {
         self.execute(request).await.map_err(|Unreachable { error, .. }| error)
     }
 
+    /// Begins a stream of events after the event of an id, and returns the head of the response,
+    /// whatever its status.
+    ///
+    /// # Errors
+    /// If there is no response.
+    pub(super) async fn stream(
+        &self,
+        url: Url,
+        last_event_id: Option<&str>,
+    ) -> anyhow::Result<reqwest::Response> {
+        let mut request = self.http.get(url).header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = tokio::time::timeout(TIMEOUT, request.send()).await;
+        let response = response.with_context(|| {
+            format!("{} did not respond within {} s", self.address(), TIMEOUT.as_secs())
+        })?;
+        response.map_err(|error| self.unreachable(&error).error)
+    }
+
     async fn execute(&self, request: RequestBuilder) -> Result<Response, Unreachable> {
-        let unreachable = |error: reqwest::Error| {
-            let hint = if error.is_connect() { self.hint(&error) } else { Cow::Borrowed("") };
-            let reason =
-                tls::explain(&error).unwrap_or_else(|| format!("{}{hint}", root_cause(&error)));
-            Unreachable {
-                error: anyhow!("{} is unreachable: {reason}", self.address()),
-                nobody_listens: error.is_connect() && !matches!(self.target, Target::GivenUrl),
-            }
-        };
+        let unreachable = |error: reqwest::Error| self.unreachable(&error);
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?.to_vec();
         Ok(Response { status, body, address: self.address() })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Unreachable {
+        let hint = if error.is_connect() { self.hint(error) } else { Cow::Borrowed("") };
+        let reason = tls::explain(error).unwrap_or_else(|| format!("{}{hint}", root_cause(error)));
+        Unreachable {
+            error: anyhow!("{} is unreachable: {reason}", self.address()),
+            nobody_listens: error.is_connect() && !matches!(self.target, Target::GivenUrl),
+        }
     }
 
     /// Returns a remedy for a failed connection. An observer can't be started with an invalid

@@ -39,6 +39,21 @@ pub(super) fn shutdown() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Returns a future that completes at SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// If a signal handler can't be installed.
+pub(super) fn interruption() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
 /// Number of SIGXFSZ on Linux, BSD and macOS.
 const SIGXFSZ: i32 = 25;
 

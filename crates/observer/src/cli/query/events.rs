@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::ask::Store;
 use super::figures::{Clock, duration, kind, model, usd};
+use super::filter::FilterArgs;
 use super::output::{FormatArgs, View, exit_code, print_bytes, show};
 use super::request::{Media, Request};
 use super::{Context, QueryCommand};
@@ -44,37 +45,8 @@ pub(in crate::cli) struct QueryArgs {
         "label", "since", "until", "limit", "cursor", "csv", "ndjson"])]
     id: Option<String>,
 
-    /// Source of the events; repeatable
-    #[arg(long, value_name = "NAME")]
-    source: Vec<String>,
-
-    /// Kind of the outcome, such as `tests_failed`; repeatable
-    #[arg(long, value_name = "NAME")]
-    event_kind: Vec<String>,
-
-    /// Events of cycles that succeeded
-    #[arg(long, conflicts_with = "failed")]
-    ok: bool,
-
-    /// Events of cycles that failed
-    #[arg(long)]
-    failed: bool,
-
-    /// Signature of the problem; repeatable
-    #[arg(long, value_name = "HASH")]
-    sig_hash: Vec<String>,
-
-    /// Id of the cycle; repeatable
-    #[arg(long, value_name = "ID")]
-    cycle_id: Vec<String>,
-
-    /// Model of the event; repeatable
-    #[arg(long, value_name = "MODEL", alias = "staffer-id")]
-    model: Vec<String>,
-
-    /// Label of the event; repeatable: any value of the same name, and each name
-    #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
-    label: Vec<(String, String)>,
+    #[command(flatten)]
+    filter: FilterArgs,
 
     /// Earliest time of receipt: a time, a date, or an age such as `24h`
     #[arg(long, value_name = "TIME")]
@@ -141,28 +113,14 @@ impl QueryArgs {
     /// Returns the request of the flags.
     pub(super) fn request(&self) -> Request {
         if let Some(id) = &self.id {
-            return Request::of_one("events", "id", id).with("source", &self.source);
+            return Request::of_one("events", "id", id).with("source", self.filter.sources());
         }
-        let ok = match (self.ok, self.failed) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
-        };
-        let mut request = Request::new(["events"])
-            .with("source", &self.source)
-            .with("event_kind", &self.event_kind)
-            .with("ok", ok)
-            .with("sig_hash", &self.sig_hash)
-            .with("cycle_id", &self.cycle_id)
-            .with("staffer_id", &self.model)
+        let request = self.filter.add_to(Request::new(["events"]));
+        request
             .with("since", &self.since)
             .with("until", &self.until)
             .with("limit", self.limit)
-            .with("cursor", &self.cursor);
-        for (name, value) in &self.label {
-            request = request.with(&format!("label.{name}"), [value]);
-        }
-        request
+            .with("cursor", &self.cursor)
     }
 }
 
@@ -278,12 +236,5 @@ impl View for Details {
 
     fn to_markdown(&self, _: &Clock) -> String {
         self.sinks().to_markdown()
-    }
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
     }
 }

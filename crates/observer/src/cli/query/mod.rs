@@ -9,6 +9,7 @@ mod ask;
 mod diff;
 mod events;
 mod figures;
+mod filter;
 mod hints;
 mod history;
 mod models;
@@ -21,10 +22,12 @@ mod usage;
 
 pub(super) use self::diff::DiffArgs;
 pub(super) use self::events::QueryArgs;
+pub(super) use self::filter::FilterArgs;
 pub(super) use self::hints::HintsArgs;
 pub(super) use self::history::HistoryArgs;
 pub(super) use self::models::ModelsArgs;
 pub(super) use self::problems::ProblemsArgs;
+pub(super) use self::request::Request;
 pub(super) use self::usage::UsageArgs;
 
 use std::path::Path;

@@ -11,11 +11,11 @@ pub(super) enum Media {
 
 /// Request to a query route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Request {
+pub(in crate::cli) struct Request {
     /// Segments of the path, not encoded.
-    pub(super) path: Vec<String>,
+    pub(in crate::cli) path: Vec<String>,
     /// Parameters by name, not encoded.
-    pub(super) parameters: Vec<(String, String)>,
+    pub(in crate::cli) parameters: Vec<(String, String)>,
 }
 
 impl Media {
@@ -32,7 +32,7 @@ impl Media {
 
 impl Request {
     /// Creates a request to a path below `/v1`.
-    pub(super) fn new<const N: usize>(path: [&str; N]) -> Self {
+    pub(in crate::cli) fn new<const N: usize>(path: [&str; N]) -> Self {
         let path = ["v1"].into_iter().chain(path).map(str::to_owned).collect();
         Self { path, parameters: Vec::new() }
     }
@@ -47,7 +47,7 @@ impl Request {
     }
 
     /// Adds a parameter for each of the values.
-    pub(super) fn with<T: ToString>(
+    pub(in crate::cli) fn with<T: ToString>(
         mut self,
         name: &str,
         values: impl IntoIterator<Item = T>,
