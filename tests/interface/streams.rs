@@ -286,7 +286,7 @@ async fn tail_filters_and_begins_after_an_id() {
     let line = lines.recv_timeout(TIMEOUT).unwrap();
     assert!(
         line.ends_with(
-            "  ci            kind              failed  –                           –  –"
+            "  ci            kind              failed  –                            –  –"
         ),
         "{line}"
     );

@@ -27,6 +27,7 @@ fn help_has_examples_and_exit_codes() {
       check         Validate the configuration and check that each sink is reachable
       emit          Send events to an observer: one from flags, or NDJSON from files or standard input
       query         List events of the knowledge base, or show one
+      tail          Print events as they are committed
       history       Show what happened before on one problem, and what to try next
       problems      List problems by state, the most costly first
       models        Show solved ratio, cost and time of each model, or compare two models

@@ -93,7 +93,7 @@ mod tests {
         assert!(line(event, true).contains("\x1b[31mtests_failed    \x1b[0m"));
         assert_eq!(
             line(r#"{"source":"bot","event_kind":"started"}"#, false),
-            "14:47:38  bot           started           –       –                           –  –\n"
+            "14:47:38  bot           started           –       –                            –  –\n"
         );
     }
 

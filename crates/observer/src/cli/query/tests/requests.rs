@@ -39,11 +39,11 @@ fn flags_become_parameters() {
             ("sig_hash", "s"),
             ("cycle_id", "c"),
             ("staffer_id", "m"),
+            ("label.x", "y=z"),
             ("since", "24h"),
             ("until", "2026-11-22"),
             ("limit", "7"),
             ("cursor", "1-2"),
-            ("label.x", "y=z"),
         ],
     );
     check("query --ok", "v1/events", &[("ok", "true")]);
