@@ -102,7 +102,7 @@ pub(super) async fn run(arguments: TailArgs, config: Option<&Path>) -> Result<Ex
 
 impl Tail {
     async fn follow(&mut self) -> Result<(), Failure> {
-        let mut response = Some(self.connect().await.map_err(|refusal| refusal.failure())?);
+        let mut response = Some(self.connect().await.map_err(Refusal::failure)?);
         loop {
             let ended = match response.take() {
                 Some(response) => self.print(response).await?,

@@ -120,7 +120,7 @@ pub(in crate::routes) const fn joined<const A: usize, const B: usize, const N: u
 
 impl<R: Declared> IntoParams for ParametersOf<R> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<OpenApiParameter> {
-        R::PARAMETERS.iter().map(Parameter::to_openapi).collect()
+        R::PARAMETERS.iter().map(|parameter| parameter.to_openapi()).collect()
     }
 }
 
@@ -141,7 +141,7 @@ impl Parameter {
         }
     }
 
-    fn to_openapi(&self) -> OpenApiParameter {
+    fn to_openapi(self) -> OpenApiParameter {
         let required = match self.kind {
             Kind::RequiredTime => Required::True,
             _ => Required::False,
