@@ -116,6 +116,7 @@ impl DeadLetterStore {
         if lines.is_empty() {
             return Ok(());
         }
+        self.leave_removed_file()?;
         self.rotate(lines.len() as u64)?;
         let files = self.open()?;
         let (_, size) = files.sizes.back_mut().expect("open() creates a file to write to");
@@ -139,7 +140,7 @@ impl DeadLetterStore {
         let synced = self.sync_active();
         if std::mem::take(&mut self.lost) {
             return synced.and(Err(io::Error::other(
-                "some may be lost, since a full file could not be synced",
+                "some may be lost, since their file could not be synced or was removed",
             )));
         }
         self.unsynced.clear();
@@ -156,8 +157,35 @@ impl DeadLetterStore {
             self.lost = true;
             return Err(error);
         }
-        files.unsynced = false;
+        // What was written to a file that was removed meanwhile is lost although the sync succeeded.
+        self.leave_removed_file()?;
+        if let Some(files) = &mut self.files {
+            files.unsynced = false;
+        }
         Ok(())
+    }
+
+    /// Stops using the last file if it was removed or replaced, so that the next dead letter begins
+    /// another one.
+    fn leave_removed_file(&mut self) -> io::Result<()> {
+        let Some(files) = &self.files else { return Ok(()) };
+        let (number, _) = files.sizes.back().expect("there is a file to write to");
+        let path = self.path(*number);
+        if self.fs.id(&path)? == Some(files.active.id()?) {
+            return Ok(());
+        }
+        let unsynced = std::mem::take(&mut self.unsynced).len();
+        tracing::error!(
+            path = %path.display(),
+            unsynced,
+            "a file of dead letters was removed or replaced while it was open; dead letters that \
+             were not synced are written again to another one"
+        );
+        self.lost |= files.unsynced;
+        self.files = None;
+        self.ids.clear();
+        self.is_counted = false;
+        self.count_all()
     }
 
     pub(super) fn path(&self, number: u64) -> PathBuf {
@@ -307,6 +335,34 @@ pub(super) mod tests {
         let lines = lines(&memory);
         assert_eq!(lines.len(), 2);
         assert!(lines[1].contains("\"seq\":1,"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn sync_fails_after_the_file_was_removed_and_the_dead_letters_are_written_again() {
+        for removed_before_put in [true, false] {
+            let memory = Memory::default();
+            let mut store =
+                DeadLetterStore::new(Arc::new(memory.clone()), "d".into(), Arc::new(|| 0));
+            let remove = || memory.remove(&PathBuf::from("d/00000001.ndjson")).unwrap();
+            store.put(&[dead_letter(1)]).unwrap();
+            store.sync().unwrap();
+            if removed_before_put {
+                remove();
+                // Nothing was lost but what was removed.
+                store.put(&[dead_letter(2)]).unwrap();
+                store.sync().unwrap();
+            } else {
+                store.put(&[dead_letter(2)]).unwrap();
+                remove();
+                assert!(store.sync().is_err(), "the second dead letter is gone");
+                store.put(&[dead_letter(2)]).unwrap();
+                store.sync().unwrap();
+            }
+            let lines = lines(&memory);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].contains("\"seq\":2,"), "{}", lines[0]);
+            assert_eq!(store.counter().load(Ordering::Relaxed), 1);
+        }
     }
 
     #[test]

@@ -278,6 +278,14 @@ impl UndecidedStore {
     /// # Errors
     /// If some changes may be lost. The next call writes all of them again.
     pub(crate) fn commit(&mut self) -> io::Result<()> {
+        if !self.is_file_in_place()? {
+            tracing::error!(
+                path = %self.path.display(),
+                "the file of undecided events was removed or replaced while it was open; it is \
+                 written anew"
+            );
+            self.is_outdated = true;
+        }
         if self.pending.is_empty() && !self.is_outdated {
             return Ok(());
         }
@@ -298,6 +306,14 @@ impl UndecidedStore {
             self.is_outdated = true;
         }
         written
+    }
+
+    /// Returns whether the path leads to the open file, if there is one.
+    fn is_file_in_place(&self) -> io::Result<bool> {
+        match &self.file {
+            Some((file, _)) => Ok(self.fs.id(&self.path)? == Some(file.id()?)),
+            None => Ok(true),
+        }
     }
 
     /// Returns whether the file is much larger than its events.

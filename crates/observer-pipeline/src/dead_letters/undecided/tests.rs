@@ -227,3 +227,20 @@ fn evidence_is_forgotten_when_the_settings_of_the_sink_change() {
         }
     }
 }
+
+#[test]
+fn removed_file_is_written_anew_by_the_next_commit() {
+    for has_changes in [true, false] {
+        let memory = Memory::default();
+        let mut store = loaded(memory.clone(), 0);
+        store.set_aside(dead_letter(1), refused(1));
+        store.commit().unwrap();
+        memory.remove("u/sink.ndjson".as_ref()).unwrap();
+        if has_changes {
+            store.set_aside(dead_letter(2), refused(2));
+        }
+        store.commit().unwrap();
+        let expected = if has_changes { vec![1, 2] } else { vec![1] };
+        assert_eq!(seqs(&loaded(memory, 2)), expected);
+    }
+}
