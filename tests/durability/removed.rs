@@ -1,8 +1,11 @@
 //! The folder of the journal, a file in it, or the state of sinks is removed while the observer
 //! runs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+
+use observer_testing::http::{HttpReceiver, Reply};
 
 use crate::support::{DEFAULTS, Observer, Response, event_of, read_lines, wait_until};
 
@@ -142,6 +145,48 @@ async fn sinks_receive_events_that_were_pending_when_the_journal_was_removed() {
     let archive: Vec<_> =
         read_lines(&dir.path().join("late")).iter().map(|line| number(event_of(line))).collect();
     assert_eq!(archive, accepted);
+}
+
+#[tokio::test]
+async fn dead_letters_after_the_removal_of_their_folder_survive_a_kill() {
+    type Removal = fn(&Path);
+    let removals: [(&str, Removal); 3] = [
+        ("journal", |path| fs::remove_dir_all(path).unwrap()),
+        ("folder", |path| fs::remove_dir_all(path.join("dead-letters")).unwrap()),
+        ("file", |path| {
+            fs::remove_file(path.join("dead-letters/web/00000001.ndjson")).unwrap();
+        }),
+    ];
+    for (name, remove) in removals {
+        let receiver = HttpReceiver::start();
+        receiver.set_default_reply(Reply::reject_items_containing(r#""ok":false"#, "not ok"));
+        let config = format!(
+            "{DEFAULTS}[sinks.web]\ntype = \"http\"\nurl = \"{}\"\n",
+            receiver.url("/events")
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let observer = Observer::start(dir.path(), &config);
+        let bad = async |number: usize| {
+            let bad = event(number).replace(r#""ok":true"#, r#""ok":false"#);
+            // The destination accepts the other one, which is evidence.
+            for event in [bad, event(number)] {
+                let accepts = async || observer.post(event.clone()).await.status == 200;
+                wait_until("it is accepted", accepts).await;
+            }
+            observer.wait_until_caught_up().await;
+        };
+        bad(1).await;
+        let path = dir.path().join("observer-data/journal");
+        remove(&path);
+        bad(2).await;
+        bad(3).await;
+        observer.kill();
+        let letters = read_lines(&path.join("dead-letters/web"));
+        let numbers: BTreeSet<_> =
+            letters.iter().map(|line| number(event_of(line.strip_suffix('}').unwrap()))).collect();
+        // The first one may have been written again.
+        assert!(numbers.is_superset(&[2, 3].into()), "{name}: {letters:?}");
+    }
 }
 
 #[tokio::test]
