@@ -63,7 +63,9 @@ fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         Kind::StorageFull => "; free space on that disk, or lower `retain`",
         Kind::QuotaExceeded => "; raise the quota, or lower `retain`",
-        Kind::FileTooLarge => "; raise the file size limit of the process (`ulimit -f`), or set `rotate` below it",
+        Kind::FileTooLarge => {
+            "; raise the file size limit of the process (`ulimit -f`), or set `rotate` below it"
+        }
         Kind::PermissionDenied => "; give the observer's user the right to write there",
         Kind::ReadOnlyFilesystem => "; mount the file system writable, or change `path`",
         Kind::NotFound | Kind::NotADirectory | Kind::IsADirectory | Kind::InvalidFilename => {
