@@ -80,7 +80,7 @@ impl RequestLog {
             %method,
             path = uri.path(),
             status = response.status().as_u16(),
-            microseconds = started.elapsed().as_micros(),
+            microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
             "a request was served"
         );
     }
