@@ -195,7 +195,8 @@ impl Deployment {
         oracle.complete()?;
         for destination in &self.destinations {
             let dir = self.dir.join("journal/dead-letters").join(destination.name);
-            check_dead_letters(&dir, &oracle.rejected(destination.name))?;
+            let rejected = oracle.rejected(destination.name);
+            check_dead_letters(&dir, &rejected, oracle.dead_letters_since())?;
         }
         Ok(oracle.head())
     }

@@ -75,8 +75,13 @@ fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
 /// eight files.
 const MAX_DEAD_LETTERS: usize = 48 << 20;
 
-/// Checks that the dead letters in a folder have the `expected` sequence numbers.
-pub(crate) fn check_dead_letters(dir: &Path, expected: &BTreeSet<u64>) -> Result<(), String> {
+/// Checks that the dead letters in a folder are those of `rejected` events, by their sequence
+/// numbers, and that those from `since` on are all there.
+pub(crate) fn check_dead_letters(
+    dir: &Path,
+    rejected: &BTreeSet<u64>,
+    since: u64,
+) -> Result<(), String> {
     let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.display());
     let (mut letters, mut bytes) = (BTreeSet::new(), 0);
     let files = match std::fs::read_dir(dir) {
@@ -96,9 +101,9 @@ pub(crate) fn check_dead_letters(dir: &Path, expected: &BTreeSet<u64>) -> Result
             letters.insert(seq.ok_or_else(|| fail(&format!("not a dead letter: {line}")))?);
         }
     }
-    let since = if bytes < MAX_DEAD_LETTERS { 0 } else { letters.first().copied().unwrap_or(0) };
-    let missing = expected.range(since..).find(|seq| !letters.contains(seq));
-    let odd = letters.difference(expected).next();
+    let oldest = if bytes < MAX_DEAD_LETTERS { 0 } else { letters.first().copied().unwrap_or(0) };
+    let missing = rejected.range(since.max(oldest)..).find(|seq| !letters.contains(seq));
+    let odd = letters.difference(rejected).next();
     match (missing, odd) {
         (None, None) => Ok(()),
         (Some(seq), _) => {

@@ -35,7 +35,8 @@ pub(crate) struct Oracle {
     /// Last sequence number that was read from the archive.
     archived_up_to: u64,
     numbers: SequenceMap,
-    /// First sequence number whose dead letter is stored.
+    /// First sequence number whose dead letter is stored. Those of earlier events may be written
+    /// again if they were written shortly before the removal.
     dead_letters_since: u64,
     receivers: HashMap<&'static str, DestinationState>,
 }
@@ -313,11 +314,12 @@ impl Oracle {
     /// letters were not removed.
     pub(crate) fn rejected(&self, receiver: &str) -> BTreeSet<u64> {
         let received = &self.receivers[receiver];
-        if received.rejects_poison {
-            received.skipped.range(self.dead_letters_since..).copied().collect()
-        } else {
-            BTreeSet::new()
-        }
+        if received.rejects_poison { received.skipped.clone() } else { BTreeSet::new() }
+    }
+
+    /// Returns the first sequence number whose dead letter has to be stored.
+    pub(crate) fn dead_letters_since(&self) -> u64 {
+        self.dead_letters_since
     }
 
     /// Records that the dead letters of all events so far were removed.
