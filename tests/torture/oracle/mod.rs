@@ -310,8 +310,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Returns the sequence numbers of the events that a receiver has rejected and whose dead
-    /// letters were not removed.
+    /// Returns the sequence numbers of the events that a receiver has rejected.
     pub(crate) fn rejected(&self, receiver: &str) -> BTreeSet<u64> {
         let received = &self.receivers[receiver];
         if received.rejects_poison { received.skipped.clone() } else { BTreeSet::new() }
