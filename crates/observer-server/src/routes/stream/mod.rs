@@ -55,7 +55,7 @@ impl Declared for Stream {
         EVENT_FILTERS,
         [Parameter::new(
             LAST_EVENT_ID_PARAMETER,
-            Kind::Text,
+            Kind::Position,
             "Position after which the stream begins; the header `Last-Event-ID` takes precedence",
         )],
     );
@@ -70,7 +70,7 @@ impl Declared for Stream {
     path = PATH,
     params(
         ParametersOf<Stream>,
-        ("Last-Event-ID" = Option<String>, Header,
+        ("Last-Event-ID" = Option<String>, Header, pattern = "^([0-9]{1,18}-[0-9]{1,18})?$",
             description = "Position after which the stream begins, as the id of an event"),
     ),
     responses(

@@ -59,6 +59,9 @@ pub(in crate::routes) const EVENT_FILTERS: [Parameter; 7] = [
     ),
 ];
 
+/// Pattern of a position.
+const POSITION_PATTERN: &str = "^[0-9]{1,18}-[0-9]{1,18}$";
+
 /// Prefix of the parameters of the kind [`Kind::Labels`].
 const LABEL_PREFIX: &str = "label.";
 
@@ -91,6 +94,8 @@ pub(in crate::routes) enum Kind {
     AnyOf(&'static [&'static str]),
     /// Time zone of the IANA database.
     Zone,
+    /// Position in the journal: an epoch and a sequence number.
+    Position,
     /// Parameters `label.NAME`, one for each label.
     Labels,
 }
@@ -177,6 +182,7 @@ impl Kind {
                     .item(text().pattern(Some(time::AGE_PATTERN)))
                     .into();
             }
+            Self::Position => text().pattern(Some(POSITION_PATTERN)),
             Self::Count { min, max } => ObjectBuilder::new()
                 .schema_type(Type::Integer)
                 .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
