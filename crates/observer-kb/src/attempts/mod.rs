@@ -47,8 +47,8 @@ pub(crate) struct AttemptRow {
     pub(crate) turns: i64,
     pub(crate) usage: Usage,
     pub(crate) failure: i64,
-    /// What the answer to a query needs of the event, so that none of the attempts at a problem has
-    /// to be looked up. `None` in rows of versions 1 and 2.
+    /// Values of the event that answers need, so that none of the attempts at a problem has to be
+    /// looked up. `None` in rows of versions 1 and 2.
     pub(crate) shown: Option<Shown>,
 }
 

@@ -157,7 +157,7 @@ impl DeadLetterStore {
             self.lost = true;
             return Err(error);
         }
-        // What was written to a file that was removed meanwhile is lost although the sync succeeded.
+        // Dead letters in a file that was removed meanwhile are lost although the sync succeeded.
         self.leave_removed_file()?;
         if let Some(files) = &mut self.files {
             files.unsynced = false;

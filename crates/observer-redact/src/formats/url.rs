@@ -5,7 +5,8 @@ use super::Verdict;
 /// Longest authority that is searched for a password, in bytes.
 const MAX_AUTHORITY: usize = 1024;
 
-/// Decides on `://`, or the same with escaped slashes. The secret is the password between user and host.
+/// Decides on `://`, or the same with escaped slashes. The secret is the password between user and
+/// host.
 pub(super) fn decide(text: &[u8], at: usize, prefix: usize) -> Verdict {
     let start = at + prefix;
     let has_scheme = at > 0 && text[at - 1].is_ascii_alphanumeric();

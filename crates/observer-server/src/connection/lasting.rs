@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 
 use super::slots::ActiveRequest;
 
-/// Whether a connection has a lasting response. No other request follows on it.
+/// Flag of a connection that has a lasting response. No other request follows on it.
 #[derive(Debug, Default)]
 pub(super) struct Lasting(AtomicBool);
 

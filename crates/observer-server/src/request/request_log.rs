@@ -16,7 +16,7 @@ const TARGET: &str = "access";
 /// Label of callers without a token.
 const ANONYMOUS: &str = "anonymous";
 
-/// What the log needs of a request, while its handler has it.
+/// Values of a request for the log, while its handler has it.
 #[derive(Debug)]
 pub(crate) struct RequestLog {
     peer: Peer,

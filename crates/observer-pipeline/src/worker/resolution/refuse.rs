@@ -63,8 +63,8 @@ impl<E: Item> Resolution<E> {
         suspect.alone += 1;
         let place = suspect.place;
         let rules = &self.policy.rules;
-        // A refusal while the destination is unavailable, or the sink is parked or slowed down, is no
-        // round of an event that the stream does not wait for.
+        // A refusal while the destination is unavailable, or the sink is parked or slowed down, is
+        // no round of an event that the stream does not wait for.
         let is_probe = part.probe.is_some() && place != Place::Held && place != Place::Queued;
         let accepted = if is_probe { suspect.evidence.seen() } else { accepted };
         let conclusion =

@@ -3,7 +3,7 @@
 //!
 //! [`broadcast`] reads the journal once for all readers and encodes events into [`block`]s, of
 //! which each [`reader`] sends what its client may read and asked for. A reader that the broadcast
-//! has left behind reads the journal itself, or is told what it missed. [`body`] is the response,
+//! has left behind reads the journal itself, or gets a gap. [`body`] is the response,
 //! and [`streams`] limits them.
 
 mod block;
