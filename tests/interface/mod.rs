@@ -1,7 +1,9 @@
-//! The program as operators use it: commands, configuration, messages, secrets and TLS.
+//! The program as operators use it: commands, configuration, messages, secrets and TLS; and
+//! the example of an agent.
 
 mod admin_socket;
 mod cli;
+mod example_agent;
 mod identities;
 mod logs;
 mod messages;
