@@ -75,7 +75,7 @@ impl ServerMetrics {
                 .expect(VALID),
             stream_missed_events: IntCounter::new(
                 "observer_stream_missed_events_total",
-                "Events that the readers of streams missed, each of which was told so.",
+                "Events that streams of events left out, as their gaps state.",
             )
             .expect(VALID),
             field_warnings,

@@ -12,6 +12,7 @@ use prometheus::Registry;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::queries::schema::violations;
 use super::support::client::{Client, TEST_TIMEOUT};
 use super::support::setup::{options, serve};
 use crate::{
@@ -62,6 +63,21 @@ impl Stream {
     async fn seqs(&mut self, count: usize) -> Vec<u64> {
         let events = self.events(count).await;
         events.iter().map(|event| seq(event).unwrap_or_else(|| panic!("{event:?}"))).collect()
+    }
+}
+
+impl Sse {
+    /// Returns the fields as members of an object, with the data parsed.
+    fn members(&self) -> serde_json::Value {
+        let mut members = serde_json::Map::new();
+        members.insert("id".to_owned(), self.id.clone().into());
+        if !self.kind.is_empty() {
+            members.insert("event".to_owned(), self.kind.clone().into());
+        }
+        if !self.data.is_empty() {
+            members.insert("data".to_owned(), serde_json::from_str(&self.data).unwrap());
+        }
+        members.into()
     }
 }
 
@@ -232,6 +248,37 @@ async fn unknown_position_is_a_gap_and_unreadable_one_is_refused() {
 }
 
 #[tokio::test]
+async fn blocks_match_their_schema() {
+    let pipeline = pipeline().await;
+    let app = app(&options(), &pipeline);
+    let request = Request::builder().uri("/openapi.json").header("host", "test");
+    let request = request.body(Body::empty()).unwrap();
+    let document = app.clone().oneshot(request).await.unwrap().into_body();
+    let document = document.collect().await.unwrap().to_bytes();
+    let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    let content = &document["paths"]["/v1/stream"]["get"]["responses"]["200"]["content"];
+    let schema = &content["text/event-stream"]["schema"];
+    let check = |block: &Sse| {
+        let members = block.members();
+        assert_eq!(violations(&document, schema, &members, "$"), Vec::<String>::new());
+    };
+
+    let mut stream = open(&app, "", &[]).await;
+    check(&stream.next().await.unwrap());
+    ingest(&pipeline, "a", "ok").await;
+    ingest(&pipeline, "a", "started").await;
+    stream.events(2).await.iter().for_each(check);
+    let mut stream = open(&app, "", &[("last-event-id", "1-1")]).await;
+    check(&stream.next().await.unwrap());
+    for reason in ["expired", "lost", "slow"] {
+        let data = format!(r#"{{"first":1,"last":2,"count":2,"reason":"{reason}"}}"#);
+        check(&Sse { id: "1-2".to_owned(), kind: "gap".to_owned(), data });
+    }
+    let strange = Sse { kind: "strange".to_owned(), ..Sse::default() };
+    assert_ne!(violations(&document, schema, &strange.members(), "$"), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn reader_that_fell_behind_the_ring_reads_the_journal() {
     let pipeline = pipeline().await;
     let app = app(&options(), &pipeline);
@@ -260,7 +307,7 @@ async fn missed(app: &axum::Router) -> f64 {
 }
 
 #[tokio::test]
-async fn reader_beyond_those_that_may_lag_is_told_what_it_missed() {
+async fn reader_beyond_those_that_may_lag_gets_a_gap() {
     const READERS: u64 = 20;
     let pipeline = pipeline().await;
     let app = app(&options(), &pipeline);

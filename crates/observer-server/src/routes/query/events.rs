@@ -55,7 +55,7 @@ struct EventPageSchema {
 #[derive(ToSchema)]
 #[schema(as = StoredEvent)]
 #[expect(dead_code, reason = "only its schema is used; events are written byte for byte")]
-pub(super) struct StoredEventSchema {
+pub(in crate::routes) struct StoredEventSchema {
     /// Id that the observer gave the event.
     #[schema(format = "uuid")]
     id: String,

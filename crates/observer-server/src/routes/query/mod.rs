@@ -36,6 +36,7 @@ use observer_pipeline::Pipeline;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
+pub(in crate::routes) use self::events::StoredEventSchema;
 use self::parameters::{Declared, Values};
 use crate::connection::client_watch::ClientWatch;
 use crate::event_store::EventStoreHandle;

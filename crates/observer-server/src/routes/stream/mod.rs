@@ -10,6 +10,7 @@ mod block;
 mod body;
 mod broadcast;
 mod reader;
+mod schema;
 mod streams;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use observer_core::{AnyOf, Filter, Position, Timestamp};
 use self::block::Selection;
 use self::body::StreamBody;
 use self::reader::{Credentials, Reader, Start};
+use self::schema::BlockSchema;
 pub(crate) use self::streams::Streams;
 use super::openapi::AnyRequest;
 use super::query::parameters::joined;
@@ -64,7 +66,8 @@ impl Declared for Stream {
 /// Sends events that meet every condition, as they are committed.
 ///
 /// An event has the type `outcome` or `phase`, its position as the id, and its envelope as the
-/// data. Events of the type `gap` say how many events are missing, and why.
+/// data. Events of the type `gap` say how many events are missing, and why. The schema is that of
+/// one event, with its fields as the members of an object.
 #[utoipa::path(
     get,
     path = PATH,
@@ -75,7 +78,7 @@ impl Declared for Stream {
     ),
     responses(
         (status = 200, description = "Events, until the client or the server ends the stream",
-            content_type = "text/event-stream", body = String),
+            content_type = "text/event-stream", body = BlockSchema),
         (status = 503, description = "The limit of streams is reached.",
             content_type = "application/problem+json", body = crate::problem::ProblemDetails),
         AnyRequest

@@ -5,7 +5,7 @@ mod figures;
 mod negotiation;
 mod openapi;
 mod problems;
-mod schema;
+pub(super) mod schema;
 
 use std::sync::Arc;
 

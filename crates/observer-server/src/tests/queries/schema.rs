@@ -4,7 +4,12 @@ use serde_json::Value;
 
 /// Returns how a value violates a schema, stricter than JSON Schema in one way: each member of an
 /// object must be listed.
-pub(super) fn violations(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+pub(in crate::tests) fn violations(
+    document: &Value,
+    schema: &Value,
+    value: &Value,
+    at: &str,
+) -> Vec<String> {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = document.pointer(reference.trim_start_matches('#'));
         let target = target.unwrap_or_else(|| panic!("{reference} is missing"));
