@@ -34,11 +34,30 @@ impl Load {
         address: &str,
         more: impl Fn() -> bool + Sync,
     ) -> anyhow::Result<(u64, Duration)> {
+        self.send_timed(address, more, |_| ())
+    }
+
+    /// Sends events as [`Self::send`] does, and gives `observe` the time of each request.
+    pub(crate) fn send_timed(
+        self,
+        address: &str,
+        more: impl Fn() -> bool + Sync,
+        observe: impl Fn(Duration) + Sync,
+    ) -> anyhow::Result<(u64, Duration)> {
         let (numbers, acknowledged) = (AtomicU64::new(self.first), AtomicU64::new(0));
         let begun = Instant::now();
         std::thread::scope(|scope| {
             let producers: Vec<_> = (0..self.connections)
-                .map(|_| scope.spawn(|| self.produce(address, &numbers, &acknowledged, &more)))
+                .map(|producer| {
+                    // Spread over the interval, as independent producers are.
+                    let delay = self.every.mul_f64(producer as f64 / self.connections as f64);
+                    let (numbers, acknowledged) = (&numbers, &acknowledged);
+                    let (more, observe) = (&more, &observe);
+                    scope.spawn(move || {
+                        std::thread::sleep(delay);
+                        self.produce(address, numbers, acknowledged, more, observe)
+                    })
+                })
                 .collect();
             producers
                 .into_iter()
@@ -53,6 +72,7 @@ impl Load {
         numbers: &AtomicU64,
         acknowledged: &AtomicU64,
         more: &impl Fn() -> bool,
+        observe: &impl Fn(Duration),
     ) -> anyhow::Result<()> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -76,8 +96,10 @@ impl Load {
             {
                 write_number(&mut event[place - DIGITS..place], number);
             }
+            let sent = Instant::now();
             stream.write_all(&request)?;
             let response = read_response(&mut responses)?;
+            observe(sent.elapsed());
             if !response.contains(&accepted) {
                 bail!("a request was not accepted: {response}");
             }

@@ -6,6 +6,7 @@
 //! - `batches`: batches of 1,000 events, compared with a no-op handler.
 //! - `isolation`: effect of a sink that hangs, fails or is slow on producers and on other sinks.
 //! - `backlog`: memory and start-up time with a backlog of `--gb N` gigabytes.
+//! - `streams`: effect of `--readers N` on producers of events or batches (`--batch N`).
 //! - `soak`: memory, descriptors and threads during `--minutes N` of mixed load.
 //!
 //! Without SCENARIO the first three run. The load generator and the observer share the machine, so
@@ -18,6 +19,7 @@ mod isolation;
 mod server;
 mod singles;
 mod soak;
+mod streams;
 mod wrk;
 
 use std::path::Path;
@@ -51,13 +53,19 @@ fn main() -> anyhow::Result<()> {
     match words[..] {
         [server::NO_OP] => server::serve_no_op(),
         [isolation::SERVE, health, folder] => isolation::serve(health, Path::new(folder)),
+        [streams::LOOP] => streams::run_loop(),
+        [streams::READ, address, count] => streams::read_all(address, count),
         ["singles", ..] => singles::run(&arguments),
         ["batches", ..] => batches::run(&arguments),
         ["isolation", ..] => isolation::run(&arguments),
         ["backlog", ..] => backlog::run(&arguments),
+        ["streams", ..] => streams::run(&arguments),
         ["soak", ..] => soak::run(&arguments),
         [scenario, ..] if !scenario.starts_with("--") => {
-            bail!("unknown scenario {scenario:?}; use singles, batches, isolation, backlog or soak")
+            bail!(
+                "unknown scenario {scenario:?}; use singles, batches, isolation, backlog, streams \
+                 or soak"
+            )
         }
         _ => {
             singles::run(&arguments)?;
