@@ -23,6 +23,7 @@
 //! | `usage` | tokens, cost and time by model, source, day or label |
 //! | `diff` | what changed since a moment |
 //! | `hint` | attempts with a hint against those without |
+//! | [`moment`] | moments as parameters have them |
 //! | `figures` | parts that several results share |
 //! | `error` | [`QueryError`] |
 
@@ -32,6 +33,7 @@ mod event;
 mod figures;
 mod hint;
 mod model;
+pub mod moment;
 mod problem;
 mod scope;
 mod usage;

@@ -4,12 +4,11 @@
 //! Each route declares its parameters in a table. The table decides which names a request may have
 //! ([`values`]), and is what the OpenAPI document shows.
 
-mod time;
 mod values;
 
 use std::marker::PhantomData;
 
-use observer_core::query::MAX_LIMIT;
+use observer_core::query::{MAX_LIMIT, moment};
 use utoipa::IntoParams;
 use utoipa::openapi::path::{
     Parameter as OpenApiParameter, ParameterBuilder, ParameterIn, ParameterStyle,
@@ -179,7 +178,7 @@ impl Kind {
                 return OneOfBuilder::new()
                     .item(of(KnownFormat::DateTime))
                     .item(of(KnownFormat::Date))
-                    .item(text().pattern(Some(time::AGE_PATTERN)))
+                    .item(text().pattern(Some(moment::AGE_PATTERN)))
                     .into();
             }
             Self::Position => text().pattern(Some(POSITION_PATTERN)),

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use form_urlencoded as form;
 use jiff::tz::TimeZone;
-use observer_core::query::QueryError;
+use observer_core::query::{QueryError, moment};
 use observer_core::{Timestamp, suggest};
 
-use super::{Kind, LABEL_PREFIX, Parameter, time};
+use super::{Kind, LABEL_PREFIX, Parameter};
 
 /// Values of the parameters of a request. Names and values of the query string are decoded.
 ///
@@ -167,7 +167,7 @@ impl Values {
         zone: &TimeZone,
     ) -> Result<Option<Timestamp>, QueryError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        time::parse(text, self.now, zone).map(Some).ok_or_else(|| time::invalid(name, text))
+        moment::parse(text, self.now, zone).map(Some).ok_or_else(|| moment::invalid(name, text))
     }
 
     /// Returns `since` and `until`.

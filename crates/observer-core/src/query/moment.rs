@@ -1,19 +1,21 @@
-//! Moments: in RFC 3339, as a date, or relative to the present.
+//! Moments as parameters of queries have them: in RFC 3339, as a date, or relative to the present.
 
 use jiff::civil::{DateTime, Time};
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
-use observer_core::Timestamp;
-use observer_core::query::QueryError;
 
-/// Pattern of an age, for the OpenAPI document.
-pub(super) const AGE_PATTERN: &str = "^[1-9][0-9]{0,3}[smhdw]$";
+use super::QueryError;
+use crate::Timestamp;
+
+/// Pattern of an age such as `24h`, as a regular expression.
+pub const AGE_PATTERN: &str = "^[1-9][0-9]{0,3}[smhdw]$";
 
 /// Parses a moment. A date, or a time without an offset, is one in `zone`; a date is its first
 /// moment. An age such as `24h` or `7d` is subtracted from `now`, and days have 24 hours. A moment
 /// on the last or first days of the calendar, which no timestamp has in every time zone, means the
 /// last or the first timestamp.
-pub(super) fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+#[must_use]
+pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     // A plus sign that is not encoded arrives as a space.
     let plus = text.contains('T').then(|| text.replace(' ', "+"));
     let text = plus.as_deref().unwrap_or(text);
@@ -41,7 +43,8 @@ fn nearest(local: DateTime) -> Timestamp {
 }
 
 /// Returns the error for a parameter that is no moment.
-pub(super) fn invalid(parameter: &'static str, value: &str) -> QueryError {
+#[must_use]
+pub fn invalid(parameter: &'static str, value: &str) -> QueryError {
     QueryError::bad_request(
         parameter,
         format!(
