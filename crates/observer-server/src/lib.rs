@@ -17,6 +17,7 @@
 //! | `GET /v1/diff` | what changed since a moment |
 //! | `GET /v1/hints` | attempts with a hint against those without |
 //! | `GET /v1/stream` | live events, as server-sent events |
+//! | `POST /mcp` | tools of the Model Context Protocol |
 //! | `GET /v1/sinks` | status of the sinks |
 //! | `DELETE /v1/sinks/{name}` | remove the position and state of a detached sink |
 //! | `POST /v1/sinks/{name}/retry` | try a waiting sink now |
@@ -75,12 +76,13 @@
 //! # Access
 //!
 //! [`Access`] defines tokens and their scopes: `ingest` for sending events, `relay` for sending
-//! those of other observers, `read` for safe methods, and `admin` for all other changes. A token
-//! may be limited to some sources and to a rate. Callers of the Unix socket
+//! those of other observers, `read` for safe methods and the tools of MCP, and `admin` for all
+//! other changes. A token may be limited to some sources and to a rate. Callers of the Unix socket
 //! [`ServerOptions::admin_socket`] have all scopes without a token. Against DNS rebinding, the
 //! header `Host` must name an address, `localhost` or a configured host. Against cross-site
 //! requests, a request that changes state must not declare a content type other than JSON, and must
-//! declare JSON if it has an `Origin`.
+//! declare JSON if it has an `Origin`. The tools of MCP accept only the origins of
+//! [`ServerOptions::cors_origins`] and their own.
 //!
 //! TLS, with or without client certificates, has addresses of its own ([`TlsOptions`]). Its files
 //! can be reloaded at run time ([`TlsHandle`]), as can most other settings ([`SettingsHandle`]).

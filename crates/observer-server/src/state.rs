@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use observer_mcp::Endpoint;
 use observer_pipeline::Pipeline;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub(crate) struct ServerState {
     pub(crate) large_bodies: BlockingPool,
     /// Pool that gathers and encodes metrics.
     pub(crate) scrapes: BlockingPool,
+    /// Tools of MCP.
+    pub(crate) mcp: Endpoint,
     /// OpenAPI document, as JSON.
     pub(crate) openapi: Bytes,
     /// Origins that may send cross-origin requests, if any.
@@ -81,6 +84,7 @@ impl ServerState {
             refusals: RefusalLog::default(),
             large_bodies: BlockingPool::default(),
             scrapes: BlockingPool::default(),
+            mcp: Endpoint::default(),
             openapi,
             cors_origins: Origins::new(&options.cors_origins),
             event_store,

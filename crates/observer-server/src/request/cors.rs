@@ -29,7 +29,8 @@ impl Origins {
         })
     }
 
-    fn contains(&self, origin: &HeaderValue) -> bool {
+    /// Returns whether an origin is one of these.
+    pub(crate) fn contains(&self, origin: &HeaderValue) -> bool {
         match self {
             Self::Any => true,
             Self::These(origins) => origins.contains(origin),
@@ -45,7 +46,9 @@ pub(crate) fn layer(
     methods: Vec<Method>,
     is_excluded: impl Fn(&Method, &str) -> bool + Clone + Send + Sync + 'static,
 ) -> CorsLayer {
-    let key = HeaderName::from_static("idempotency-key");
+    let [key, version, method, name] =
+        ["idempotency-key", "mcp-protocol-version", "mcp-method", "mcp-name"]
+            .map(HeaderName::from_static);
     let allowed = AllowOrigin::predicate(move |origin, head: &request::Parts| {
         !is_excluded(&announced_method(head), head.uri.path()) && origins.contains(origin)
     });
@@ -54,6 +57,9 @@ pub(crate) fn layer(
         CONTENT_ENCODING,
         CONTENT_TYPE,
         key,
+        version,
+        method,
+        name,
     ])
 }
 

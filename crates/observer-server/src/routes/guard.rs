@@ -23,14 +23,14 @@ use crate::request::peer::Peer;
 use crate::request::refusals::Refusal;
 use crate::request::request_log::RequestLog;
 use crate::request::trace_context::traced;
-use crate::routes::{OTHER, event, events, metrics, openapi, query, stream};
+use crate::routes::{OTHER, event, events, mcp, metrics, openapi, query, stream};
 use crate::security_headers::add_security_headers;
 use crate::state::ServerState;
 
 /// Routes that are open to tokens with `sources`: their handlers check the sources, or concern no
 /// event.
-const OPEN_TO_LIMITED_CALLERS: [&str; 6] =
-    [event::PATH, events::PATH, openapi::PATH, query::LABEL, stream::PATH, OTHER];
+const OPEN_TO_LIMITED_CALLERS: [&str; 7] =
+    [event::PATH, events::PATH, mcp::PATH, openapi::PATH, query::LABEL, stream::PATH, OTHER];
 
 /// Number of requests beyond the limit that are served if they are for metrics.
 const RESERVED_SCRAPES: usize = 16;
@@ -170,12 +170,14 @@ fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
 /// Returns the scope that a request requires, or `None` for health probes, which are exempt from
 /// authorization and limits.
 ///
-/// Any other route requires `read` if its method is safe, else `admin`. A new route for events
+/// Messages to the tools of MCP require `read`, since these change nothing. Any other route requires
+/// `read` if its method is safe, else `admin`. A new route for events
 /// therefore rejects tokens with the scope `ingest` until it is added here.
 fn required_scope(method: &Method, path: &str) -> Option<Scope> {
     match path {
         "/livez" | "/readyz" => None,
         "/event" | "/v1/events" if method == Method::POST => Some(Scope::Ingest),
+        mcp::PATH if method == Method::POST => Some(Scope::Read),
         _ if changes_state(method) => Some(Scope::Admin),
         _ => Some(Scope::Read),
     }

@@ -18,6 +18,7 @@ mod event_problem;
 mod events;
 mod guard;
 mod health;
+mod mcp;
 mod metrics;
 mod openapi;
 pub(crate) mod query;
@@ -104,6 +105,7 @@ fn table() -> Vec<(&'static str, Vec<Routes>)> {
         ("/-/reload", vec![routes!(reload::post_reload)]),
         (query::LABEL, query::table()),
         (stream::PATH, vec![routes!(stream::get_stream)]),
+        (mcp::PATH, vec![routes!(mcp::post_message)]),
         (openapi::PATH, vec![routes!(openapi::get_openapi)]),
     ]
 }

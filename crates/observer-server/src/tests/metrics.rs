@@ -172,6 +172,7 @@ async fn each_request_is_timed_under_the_label_of_its_route() {
         ("/-/reload", 0.0),
         ("/event", 1.0),
         ("/livez", 1.0),
+        ("/mcp", 0.0),
         ("/metrics", 0.0),
         ("/openapi.json", 1.0),
         ("/readyz", 1.0),

@@ -8,6 +8,7 @@ mod dead_letters;
 mod events;
 mod health;
 mod limits;
+mod mcp;
 mod metrics;
 mod oversize;
 mod queries;

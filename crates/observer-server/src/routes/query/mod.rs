@@ -151,10 +151,7 @@ impl<R: Route> Query<R> {
         let result = tokio::select! {
             biased;
             result = tokio::time::timeout(MAX_DURATION, result) => result,
-            () = self.client_gone() => {
-                let detail = "the client closed the connection before the query ended";
-                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
-            }
+            gone = client_gone(self.client.as_ref()) => return Err(gone),
         };
         match result {
             Ok(result) => {
@@ -173,17 +170,17 @@ impl<R: Route> Query<R> {
     }
 }
 
-impl<R> Query<R> {
-    /// Waits until the client has closed the connection.
-    ///
-    /// A connection does not show whether its client is gone or has only closed its sending side,
-    /// so a client that waits for the response has it if the query is quick.
-    async fn client_gone(&self) {
-        let Some(client) = &self.client else { return pending().await };
-        tokio::time::sleep(UNWATCHED).await;
-        client.closed().await;
-        tokio::time::sleep(HALF_CLOSED).await;
-    }
+/// Waits until the client has closed the connection, and returns the problem that nobody reads.
+///
+/// A connection does not show whether its client is gone or has only closed its sending side, so a
+/// client that waits for the response has it if the query is quick.
+pub(super) async fn client_gone(client: Option<&ClientWatch>) -> Problem {
+    let Some(client) = client else { return pending().await };
+    tokio::time::sleep(UNWATCHED).await;
+    client.closed().await;
+    tokio::time::sleep(HALF_CLOSED).await;
+    let detail = "the client closed the connection before the query ended";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
 }
 
 fn no_store() -> Problem {
