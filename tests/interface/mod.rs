@@ -6,6 +6,7 @@ mod cli;
 mod example_agent;
 mod identities;
 mod logs;
+mod mcp;
 mod messages;
 mod prices;
 mod queries;

@@ -7,31 +7,14 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 pub(super) use crate::support::knowledge_base::run_in as run;
-use crate::support::{DEFAULTS, OBSERVER, Observer, agent_runs, wait_until};
-
-const KB: &str = "[sinks.kb]\ntype = \"kb\"\npath = \"observer-data/kb\"\nstart = \"earliest\"\n";
+use crate::support::knowledge_base::{KB, with_runs};
+use crate::support::{DEFAULTS, OBSERVER, Observer, wait_until};
 
 /// Signature of a problem of the runs, which one attempt solved.
 const SOLVED: &str = "3e83e8f191d886d8";
 
 fn config(sinks: &str) -> String {
     format!("{DEFAULTS}{sinks}")
-}
-
-/// Starts an observer with a knowledge base of the real runs.
-pub(super) async fn with_runs(dir: &Path) -> Observer {
-    let observer = Observer::start(dir, &config(KB));
-    let runs = agent_runs();
-    let body = runs.join("\n");
-    let request = observer.client().post(format!("{}/v1/events", observer.url)).body(body);
-    let request = request.header("content-type", "application/x-ndjson");
-    assert_eq!(observer.send(request).await.status, 200);
-    // Figures include an event after the next flush.
-    wait_until("the figures include every run", async || {
-        observer.get("/v1/usage").await.json()["total"]["attempts"] == runs.len()
-    })
-    .await;
-    observer
 }
 
 /// Mounts the folder `$0` read-only, and runs a program there. 77 means that the system does not
@@ -95,7 +78,7 @@ pub(super) const JSON: [(&str, &str); 9] = [
 #[tokio::test]
 async fn commands_print_the_responses_of_the_api() {
     let dir = tempfile::tempdir().unwrap();
-    let observer = with_runs(dir.path()).await;
+    let observer = with_runs(dir.path(), "").await;
     for (line, path) in JSON {
         let response = observer.get(path).await;
         assert_eq!(response.status, 200, "{path}: {}", response.text);
@@ -118,7 +101,7 @@ async fn commands_print_the_responses_of_the_api() {
 #[tokio::test]
 async fn figures_of_the_real_runs_are_right() {
     let dir = tempfile::tempdir().unwrap();
-    let observer = with_runs(dir.path()).await;
+    let observer = with_runs(dir.path(), "").await;
     let models = observer.get("/v1/models").await.json();
     let opus = models["models"]
         .as_array()
@@ -141,7 +124,7 @@ async fn figures_of_the_real_runs_are_right() {
 #[tokio::test]
 async fn exit_code_tells_what_matched() {
     let dir = tempfile::tempdir().unwrap();
-    let _observer = with_runs(dir.path()).await;
+    let _observer = with_runs(dir.path(), "").await;
     for line in ["query --source nobody", "problems --source nobody", "models --source nobody"] {
         assert_eq!(run(dir.path(), line).status.code(), Some(1), "{line}");
         assert_eq!(run(dir.path(), &format!("{line} --csv")).status.code(), Some(1), "{line}");
@@ -174,7 +157,7 @@ async fn names_that_no_url_can_have_are_found() {
 #[tokio::test]
 async fn file_of_a_stopped_observer_is_read_and_not_changed() {
     let dir = tempfile::tempdir().unwrap();
-    let observer = with_runs(dir.path()).await;
+    let observer = with_runs(dir.path(), "").await;
     let running: Vec<_> = JSON.iter().map(|(line, _)| run(dir.path(), line).stdout).collect();
     // A crash leaves the write-ahead log behind.
     observer.kill();

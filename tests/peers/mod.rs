@@ -9,6 +9,7 @@ mod duckdb;
 mod everything;
 mod grpcio;
 mod mapping;
+mod mcp;
 mod prices;
 mod process;
 mod prometheus;

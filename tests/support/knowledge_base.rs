@@ -5,7 +5,11 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::OBSERVER;
+use super::{DEFAULTS, OBSERVER, Observer, agent_runs, wait_until};
+
+/// Configuration of a knowledge base.
+pub(crate) const KB: &str =
+    "[sinks.kb]\ntype = \"kb\"\npath = \"observer-data/kb\"\nstart = \"earliest\"\n";
 
 /// Queries whose responses are figures, and don't depend on the present time.
 const FIGURES: [&str; 9] = [
@@ -19,6 +23,23 @@ const FIGURES: [&str; 9] = [
     "diff --since 2020-01-01",
     "problems --limit 1000",
 ];
+
+/// Starts an observer with a knowledge base of the real runs, and more configuration. Anonymous
+/// callers may send and read.
+pub(crate) async fn with_runs(dir: &Path, more: &str) -> Observer {
+    let observer = Observer::start(dir, &format!("{DEFAULTS}{KB}{more}"));
+    let runs = agent_runs();
+    let body = runs.join("\n");
+    let request = observer.client().post(format!("{}/v1/events", observer.url)).body(body);
+    let request = request.header("content-type", "application/x-ndjson");
+    assert_eq!(observer.send(request).await.status, 200);
+    // Figures include an event after the next flush.
+    wait_until("the figures include every run", async || {
+        observer.get("/v1/usage").await.json()["total"]["attempts"] == runs.len()
+    })
+    .await;
+    observer
+}
 
 /// Runs a command of the program in a folder, without a URL.
 pub(crate) fn run_in(dir: &Path, line: &str) -> Output {

@@ -384,6 +384,13 @@ pub(crate) fn has_packages(modules: &str) -> bool {
     is_available(modules, command, |status| status.is_ok_and(|status| status.success()))
 }
 
+/// Returns whether a module for Node.js that a test needs is installed; see [`is_installed`].
+pub(crate) fn has_node_package(module: &str) -> bool {
+    let mut command = Command::new("node");
+    command.args(["-e", &format!("require.resolve({module:?})")]);
+    is_available(module, command, |status| status.is_ok_and(|status| status.success()))
+}
+
 fn is_available(
     name: &str,
     mut command: Command,

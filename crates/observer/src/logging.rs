@@ -70,6 +70,9 @@ pub enum LogError {
 /// Target that logs certificate errors which the client of the connection reports too.
 const REDUNDANT: &str = "rustls_platform_verifier";
 
+/// Target of the SDK of MCP, which logs each request.
+const TALKATIVE: &str = "rmcp";
+
 /// Layer of the subscriber in addition to the log.
 pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -137,12 +140,16 @@ fn clean_line(format: LogFormat, line: &str) -> Cow<'_, str> {
 pub(crate) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let parsed = EnvFilter::builder().parse(filter);
     let parsed = parsed.map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
-    let parsed = parsed.add_directive(off(SPAN_TARGET));
-    Ok(if filter.contains(REDUNDANT) { parsed } else { parsed.add_directive(off(REDUNDANT)) })
+    let unless_named = |parsed: EnvFilter, target, level| {
+        if filter.contains(target) { parsed } else { parsed.add_directive(of(target, level)) }
+    };
+    let parsed = parsed.add_directive(of(SPAN_TARGET, "off"));
+    let parsed = unless_named(parsed, REDUNDANT, "off");
+    Ok(unless_named(parsed, TALKATIVE, "error"))
 }
 
-fn off(target: &str) -> Directive {
-    format!("{target}=off").parse().expect("a target with a level is a directive")
+fn of(target: &str, level: &str) -> Directive {
+    format!("{target}={level}").parse().expect("a target with a level is a directive")
 }
 
 /// Returns whether standard error is a terminal and `NO_COLOR` is unset or empty
@@ -159,6 +166,12 @@ mod tests {
     fn error_about_an_invalid_filter_has_examples() {
         let error = init(LogFormat::Text, "foo=bar=baz").unwrap_err();
         insta::assert_snapshot!(error, @r#"invalid log level or filter "foo=bar=baz"; use for example "debug" or "info,observer_pipeline=trace""#);
+    }
+
+    #[test]
+    fn requests_of_mcp_are_logged_if_the_filter_names_their_target() {
+        assert!(parse("debug").unwrap().to_string().contains("rmcp=error"));
+        assert!(!parse("info,rmcp=debug").unwrap().to_string().contains("rmcp=error"));
     }
 
     #[test]

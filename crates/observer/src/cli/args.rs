@@ -13,6 +13,7 @@ use super::dead_letters::DeadLettersArgs;
 use super::emit::EmitArgs;
 use super::journal::JournalArgs;
 use super::kb::KbArgs;
+use super::mcp::McpArgs;
 use super::query::{
     DiffArgs, HintsArgs, HistoryArgs, ModelsArgs, ProblemsArgs, QueryArgs, UsageArgs,
 };
@@ -156,6 +157,8 @@ pub(super) enum Command {
     Diff(Box<DiffArgs>),
     /// Show whether attempts with a hint solve more, and at what cost
     Hints(Box<HintsArgs>),
+    /// Answer an agent over standard input and output, by the Model Context Protocol
+    Mcp(Box<McpArgs>),
     /// Show whether a running observer accepts events, and the state of its sinks
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Box<RemoteArgs>),

@@ -9,6 +9,7 @@ mod failure;
 mod grid;
 mod journal;
 mod kb;
+mod mcp;
 mod output;
 mod query;
 mod redact;
@@ -121,6 +122,9 @@ fn dispatch(
         Command::Usage(arguments) => query(*arguments, file, sink_types),
         Command::Diff(arguments) => query(*arguments, file, sink_types),
         Command::Hints(arguments) => query(*arguments, file, sink_types),
+        Command::Mcp(arguments) => {
+            block_on(Builder::new_current_thread(), mcp::run(*arguments, file))?
+        }
         Command::Status(remote) => {
             block_on(Builder::new_current_thread(), sinks::status(*remote, file))?
         }
