@@ -6,8 +6,8 @@ use std::time::Duration;
 use observer_core::ParseOptions;
 
 use crate::request::access::Access;
-use crate::request::event::Oversize;
-use crate::request::partial_status::PartialStatus;
+use crate::request::body::event::Oversize;
+use crate::request::body::partial_status::PartialStatus;
 use crate::tls::TlsOptions;
 
 /// Options of a server.

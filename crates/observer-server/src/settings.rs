@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::ServerOptions;
 use crate::request::access::Gate;
+use crate::request::body::event::EventOptions;
+use crate::request::body::partial_status::PartialStatus;
 use crate::request::body::{BatchLimits, BodyLimits};
-use crate::request::budget::BudgetLimits;
-use crate::request::event::EventOptions;
-use crate::request::host::Hosts;
-use crate::request::partial_status::PartialStatus;
+use crate::request::headers::host::Hosts;
+use crate::request::limits::budget::BudgetLimits;
 
 /// Settings that apply to each request.
 #[derive(Debug)]

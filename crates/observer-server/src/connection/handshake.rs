@@ -8,10 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
 
-use super::client_watch::Flags;
 use super::context::ConnectionContext;
 use super::reject::respond_unread;
-use super::socket::{SocketStream, socket_stream};
+use super::stream::{Flags, SocketStream, socket_stream};
 use crate::problem::Problem;
 use crate::tls::TlsHandle;
 

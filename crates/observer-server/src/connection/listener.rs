@@ -12,10 +12,9 @@ use tokio::time::timeout;
 
 use super::admin_socket::AdminSocket;
 use super::context::ConnectionContext;
-use super::http::{Accepted, serve_admin, serve_tcp};
+use super::http::{Accepted, Admission, serve_admin, serve_tcp};
 use super::reject::{respond_unread, too_many_connections};
-use super::service::Admission;
-use crate::request::peer::Peer;
+use crate::request::limits::peer::Peer;
 use crate::tls::TlsHandle;
 
 /// Time within which an idle connection has to close for a new one.

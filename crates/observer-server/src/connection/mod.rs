@@ -4,36 +4,21 @@
 //! connections to close when no permit is left. If none is idle, a reserve serves one request of
 //! probes, metrics and small bodies, and [`reject`] responds with 503 to others. On a TLS address a
 //! [`handshake`] follows. The [`admin_socket`] is a Unix socket with permits of its own. [`http`]
-//! then serves the requests until the connection ends, each by the [`service`].
-//!
-//! - Input: [`unread_body`] reads the short rest of a refused request; after a longer one,
-//!   [`linger`] lets the response arrive before the connection closes.
-//! - Output: [`write_progress`] ends connections whose client accepts no bytes, and
-//!   [`response_memory`] counts what they hold. [`lasting`] responses keep their connections busy. [`error_body`] adds a body to every error, [`http2`]
-//!   responds to clients that speak HTTP/2, and [`client_watch`] notices a client that is gone
-//!   before its response. [`socket`] stacks the streams.
+//! then serves the requests until the connection ends, over a [`stream`] that notices clients which
+//! accept no bytes or are gone.
 //!
 //! Shutdown has two stages: after `drain` no further request begins; after `cut` connections are
 //! closed whatever they are doing.
 
 pub(crate) mod admin_socket;
 pub(crate) mod bind;
-pub(crate) mod client_watch;
 mod context;
-mod error_body;
 mod handshake;
-mod http;
-mod http2;
-mod lasting;
-mod linger;
+pub(crate) mod http;
 pub(crate) mod listener;
 mod reject;
-pub(crate) mod response_memory;
-mod service;
 mod slots;
-mod socket;
-mod unread_body;
-mod write_progress;
+pub(crate) mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::linger::{LingerFlag, LingeringStream};
+use super::stream::linger::{LingerFlag, LingeringStream};
 use crate::problem::Problem;
 use crate::security_headers::SECURITY_HEADERS;
 

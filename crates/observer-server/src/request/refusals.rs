@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::peer::Peer;
+use super::limits::peer::Peer;
 
 /// Lines of a peer and reason within [`PERIOD`].
 const MAX_LINES: u32 = 5;

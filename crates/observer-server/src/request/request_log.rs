@@ -7,8 +7,8 @@ use axum::http::{Method, Uri};
 use axum::response::Response;
 use tracing::Level;
 
-use super::budget::Holder;
-use super::peer::Peer;
+use super::limits::budget::Holder;
+use super::limits::peer::Peer;
 use super::refusals::{Refusal, RefusalLog, RefusedRequest};
 
 /// Target of the access log.

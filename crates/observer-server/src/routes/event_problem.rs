@@ -6,7 +6,7 @@ use observer_pipeline::{IngestError, RejectReason, Unavailable};
 
 use crate::problem::Problem;
 use crate::request::access::Caller;
-use crate::request::event::{Oversize, RejectedEvent};
+use crate::request::body::event::{Oversize, RejectedEvent};
 use crate::routes::health::journal_summary;
 use crate::state::ServerState;
 

@@ -23,8 +23,8 @@ use crate::connection::admin_socket::ViaAdminSocket;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemDetails};
 use crate::request::access::Caller;
 use crate::request::body::{BodyError, BodyLimits, collect};
-use crate::request::budget::Reservation;
 use crate::request::cors::Origins;
+use crate::request::limits::budget::Reservation;
 use crate::routes::openapi::AnyBody;
 use crate::state::ServerState;
 

@@ -8,8 +8,8 @@ use observer_pipeline::{Principal, RejectReason};
 use super::rate::Charge;
 use super::scope::{Scope, Scopes};
 use crate::problem::Problem;
-use crate::request::budget::Holder;
-use crate::request::peer::Peer;
+use crate::request::limits::budget::Holder;
+use crate::request::limits::peer::Peer;
 
 /// Limit of a source in an error, in characters.
 const MAX_SHOWN: usize = 60;

@@ -9,7 +9,7 @@ use super::parameters::{Declared, Kind, LIMIT, MODEL, Parameter, ParametersOf, S
 use super::respond::Table;
 use super::{DEFAULT_LIMIT, Query, Route};
 use crate::problem::Problem;
-use crate::request::accept::Media;
+use crate::request::headers::accept::Media;
 use crate::routes::openapi::AnyQuery;
 
 /// Names of the changes.

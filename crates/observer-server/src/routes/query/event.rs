@@ -14,7 +14,7 @@ use super::parameters::{Declared, Kind, Parameter, ParametersOf};
 use super::respond::respond;
 use super::{Query, Route};
 use crate::problem::Problem;
-use crate::request::accept::Media;
+use crate::request::headers::accept::Media;
 use crate::routes::openapi::AnyQuery;
 
 /// Route of one event.

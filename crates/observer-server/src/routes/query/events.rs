@@ -13,8 +13,8 @@ use super::parameters::{
 use super::respond::respond;
 use super::{DEFAULT_LIMIT, Query, Route};
 use crate::problem::Problem;
-use crate::request::accept::Media;
 use crate::request::access::Caller;
+use crate::request::headers::accept::Media;
 use crate::routes::openapi::AnyQuery;
 
 /// Route of events by filter.

@@ -9,7 +9,7 @@ use super::parameters::{Declared, MODEL, Parameter, ParametersOf, SINCE, SOURCE,
 use super::respond::Table;
 use super::{Query, Route};
 use crate::problem::Problem;
-use crate::request::accept::Media;
+use crate::request::headers::accept::Media;
 use crate::routes::openapi::AnyQuery;
 
 /// Route of the effect of hints.

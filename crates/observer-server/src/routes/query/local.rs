@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{Queries, table};
 use crate::event_store::EventStoreHandle;
 use crate::request::access::{Caller, Scopes};
-use crate::request::in_flight::QueriesInFlight;
+use crate::request::limits::in_flight::QueriesInFlight;
 
 /// Queries to a store in this process, with the responses of the HTTP API.
 ///

@@ -38,12 +38,12 @@ use utoipa_axum::routes;
 
 pub(in crate::routes) use self::events::StoredEventSchema;
 use self::parameters::{Declared, Values};
-use crate::connection::client_watch::ClientWatch;
+use crate::connection::stream::client_watch::ClientWatch;
 use crate::event_store::EventStoreHandle;
 use crate::problem::Problem;
-use crate::request::accept::{self, Media};
 use crate::request::access::{self, Caller};
-use crate::request::in_flight::{QueriesInFlight, QueryPermit};
+use crate::request::headers::accept::{self, Media};
+use crate::request::limits::in_flight::{QueriesInFlight, QueryPermit};
 use crate::state::ServerState;
 
 /// Label of all query routes in the metrics.

@@ -14,7 +14,7 @@ use super::parameters::{Declared, Kind, Parameter, ParametersOf};
 use super::respond::{Table, respond};
 use super::{DEFAULT_LIMIT, Query, Route};
 use crate::problem::Problem;
-use crate::request::accept::Media;
+use crate::request::headers::accept::Media;
 use crate::routes::openapi::AnyQuery;
 
 /// Largest number of characters of a summary, if the request has none.

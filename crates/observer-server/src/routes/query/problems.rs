@@ -11,7 +11,7 @@ use super::parameters::{CURSOR, Declared, Kind, LIMIT, Parameter, ParametersOf};
 use super::respond::Table;
 use super::{DEFAULT_LIMIT, Query, Route};
 use crate::problem::Problem;
-use crate::request::accept::Media;
+use crate::request::headers::accept::Media;
 use crate::routes::openapi::AnyQuery;
 
 /// Names of the states.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::csv::Csv;
 use super::{Query, Route};
 use crate::problem::Problem;
-use crate::request::accept::Media;
+use crate::request::headers::accept::Media;
 
 /// Result that has rows.
 pub(super) trait Table {

@@ -10,7 +10,7 @@ use super::parameters::{
 use super::respond::Table;
 use super::{DEFAULT_LIMIT, Query, Route};
 use crate::problem::Problem;
-use crate::request::accept::Media;
+use crate::request::headers::accept::Media;
 use crate::routes::openapi::AnyQuery;
 
 /// Route of usage.

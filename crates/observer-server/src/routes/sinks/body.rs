@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::problem::Problem;
 use crate::request::access::Caller;
 use crate::request::body::collect;
-use crate::request::budget::{MemoryBudget, Reservation};
+use crate::request::limits::budget::{MemoryBudget, Reservation};
 use crate::state::ServerState;
 
 /// Complete body of a request, with the memory that is reserved for it.

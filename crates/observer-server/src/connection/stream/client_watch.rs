@@ -16,9 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::linger::LingerFlag;
-use super::write_progress::WriteProgress;
-
 /// Watch of a connection. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ClientWatch(Arc<State>);
@@ -73,14 +70,6 @@ impl ClientWatch {
         *socket = Some(second);
         self.0.is_set.notify_one();
     }
-}
-
-/// State that the stream of a connection and its requests share.
-#[derive(Debug, Default)]
-pub(super) struct Flags {
-    pub(super) linger: LingerFlag,
-    pub(super) watch: ClientWatch,
-    pub(super) writes: WriteProgress,
 }
 
 /// Socket that a [`ClientWatch`] can watch.

@@ -11,10 +11,10 @@ use observer_pipeline::RejectReason;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
+use super::pace::Pace;
 use crate::problem::Problem;
 use crate::request::access::Charge;
-use crate::request::budget::{BudgetExceeded, MemoryBudget, Reservation};
-use crate::request::pace::Pace;
+use crate::request::limits::budget::{BudgetExceeded, MemoryBudget, Reservation};
 
 /// Limit of the memory that is allocated for an announced length, before the body arrives.
 const MAX_PREALLOCATED: usize = 1 << 20;

@@ -10,8 +10,8 @@ use axum::http::StatusCode;
 use observer_pipeline::RejectReason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::linger::LingerFlag;
-use super::reject;
+use crate::connection::reject;
+use crate::connection::stream::linger::LingerFlag;
 use crate::problem::Problem;
 
 /// Number of header fields that hyper accepts.

@@ -9,16 +9,16 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use tokio::sync::SemaphorePermit;
 
-use super::client_watch::Flags;
-use super::context::ConnectionContext;
 use super::lasting::Lasting;
-use super::reject::too_many_connections;
 use super::response_memory::{ResponseMemory, counted_size, hold, refuse};
-use super::slots::Slot;
 use super::unread_body::UnreadBody;
 use crate::connection::admin_socket::ViaAdminSocket;
-use crate::request::budget::{Holder, SMALL};
-use crate::request::peer::Peer;
+use crate::connection::context::ConnectionContext;
+use crate::connection::reject::too_many_connections;
+use crate::connection::slots::Slot;
+use crate::connection::stream::Flags;
+use crate::request::limits::budget::{Holder, SMALL};
+use crate::request::limits::peer::Peer;
 use crate::request::refusals::{Refusal, RefusedRequest};
 use crate::routes;
 use crate::routes::stream::LastingResponse;
@@ -29,7 +29,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// Permit by which a connection is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(crate) enum Admission {
     Regular,
     /// Beyond the limit of connections, for one request of those that the reserve exists for.
     Reserve,

@@ -8,7 +8,7 @@ use axum::http::header::CONNECTION;
 use axum::response::Response;
 use http_body_util::BodyExt;
 
-use super::slots::ActiveRequest;
+use crate::connection::slots::ActiveRequest;
 
 /// Flag of a connection that has a lasting response. No other request follows on it.
 #[derive(Debug, Default)]

@@ -16,19 +16,18 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::client_watch::Flags;
-use super::context::{ConnectionContext, MAX_BUFFER};
 use super::error_body::ErrorBodyStream;
-use super::handshake::{HandshakeError, handshake};
 use super::http2;
 use super::lasting::Lasting;
-use super::reject;
 use super::service::{Admission, ConnectionService};
-use super::slots::{Slot, Slots};
-use super::socket::socket_stream;
 use super::unread_body::UnreadBody;
+use crate::connection::context::{ConnectionContext, MAX_BUFFER};
+use crate::connection::handshake::{HandshakeError, handshake};
+use crate::connection::reject;
+use crate::connection::slots::{Slot, Slots};
+use crate::connection::stream::{Flags, socket_stream};
 use crate::problem::Problem;
-use crate::request::peer::Peer;
+use crate::request::limits::peer::Peer;
 use crate::request::refusals::Refusal;
 use crate::tls::TlsHandle;
 

@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
-use crate::request::budget::{BudgetExceeded, BudgetLimits, Holder, MemoryBudget, Reservation};
+use crate::request::limits::budget::{
+    BudgetExceeded, BudgetLimits, Holder, MemoryBudget, Reservation,
+};
 use crate::security_headers::add_security_headers;
 
 /// Size up to which a response is not counted, in bytes. A connection holds one such response.
