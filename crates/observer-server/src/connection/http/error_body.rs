@@ -8,9 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use axum::http::StatusCode;
 use observer_pipeline::RejectReason;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::reject;
+use crate::connection::stream::forward::forward;
 use crate::connection::stream::linger::LingerFlag;
 use crate::problem::Problem;
 
@@ -83,13 +84,7 @@ fn own_response(bytes: &[u8]) -> Option<StatusCode> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ErrorBodyStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
+    forward!(poll_read);
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ErrorBodyStream<S> {
@@ -116,15 +111,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ErrorBodyStream<S> {
         }
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    forward!(is_write_vectored, poll_flush, poll_shutdown);
 }

@@ -3,9 +3,10 @@
 //! Each wraps another one and changes some of its methods: [`client_watch`] notices a client that
 //! is gone before its response, [`write_progress`] ends connections whose client accepts no bytes,
 //! and [`linger`] lets the response to a request that was not read to its end arrive before the
-//! connection closes.
+//! connection closes. [`forward`] implements the other methods.
 
 pub(crate) mod client_watch;
+pub(super) mod forward;
 pub(super) mod linger;
 mod write_progress;
 

@@ -4,16 +4,17 @@
 //! it holds one response and not those of all requests that it pipelines.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
+
+use super::forward::forward;
 
 /// State of writing to a connection. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -76,20 +77,8 @@ impl<S> ProgressStream<S> {
     }
 }
 
-impl<S: AsFd> AsFd for ProgressStream<S> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
-    }
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for ProgressStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
+    forward!(poll_read);
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ProgressStream<S> {
@@ -111,18 +100,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ProgressStream<S> {
         self.checked(cx, written)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Flushing a socket does nothing, so it is no progress.
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    // Flushing a socket does nothing, so it is no progress.
+    forward!(is_write_vectored, poll_flush, poll_shutdown);
 }
 
 #[cfg(test)]
