@@ -119,8 +119,8 @@ def run_cycle(problem, model, observer, control):
     hint_id, summary, known = observer.ask(problem["sig_hash"])
     labels = {}
     if hint_id:
-        # The lot decides only where there is a summary. If it decided earlier, first tries, which
-        # have none, would all be counted as attempts without a hint.
+        # Only cycles with a summary are assigned. If all were, first tries, which have none, would
+        # be counted as attempts without a hint.
         labels["arm"] = "control" if random.random() < control else "hint"
     if labels.get("arm") == "hint":
         labels["hint_id"] = hint_id
@@ -197,7 +197,7 @@ def print_effect(observer):
     usage = observer.query(path) or {"rows": []}
     arms = {row["key"]: row for row in usage["rows"] if row["key"]}
     if arms:
-        print("First tries are among those without. The lot alone decided these")
+        print("First tries are among those without. Chance alone assigned these")
         print(f"(GET {path}):")
     for arm in sorted(arms):
         print_figures(arm, arms[arm])
@@ -225,13 +225,13 @@ def parse_options():
     parser.add_argument("--url", default=url, help="URL of the observer; default: %(default)s")
     parser.add_argument(
         "--control", type=share, default=0.5, metavar="SHARE",
-        help="share of repeated cycles whose prompt gets no summary, by lot; default: %(default)s",
+        help="share of repeated cycles whose prompt gets no summary, at random; default: %(default)s",
     )
     parser.add_argument(
         "--ask-seconds", type=float, default=1, metavar="SECONDS",
         help="time after which a cycle begins without a summary; default: %(default)s",
     )
-    parser.add_argument("--seed", type=int, help="seed of the lot")
+    parser.add_argument("--seed", type=int, help="seed of the random assignment")
     parser.add_argument(
         "--rounds", type=int, default=2, metavar="N",
         help="rounds over the problems that are still unsolved; default: %(default)s",
