@@ -41,9 +41,9 @@ pub(crate) enum Kind {
     Labels,
 }
 
-/// Limit of the characters of an answer.
+/// Limit of the characters of an answer. The least one has room for a row of quoted names.
 pub(crate) const MAX_CHARS: Parameter =
-    Parameter::new("max_chars", Kind::Count { min: 200, max: 6_000 }, "For a longer answer");
+    Parameter::new("max_chars", Kind::Count { min: 500, max: 6_000 }, "For a longer answer");
 /// Source whose attempts alone are considered.
 pub(crate) const SOURCE: Parameter = Parameter::new("source", Kind::Text, "");
 /// Model whose attempts alone are considered.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::answer::lines;
 use crate::handler::Handler;
 
 /// Destination of calls.
@@ -65,25 +66,65 @@ pub fn call_message(tool: &str, arguments: &Map<String, Value>) -> String {
     json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string()
 }
 
+/// Reason for which a response has no answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoAnswer {
+    /// The tool or the protocol states an error, in a text for the model.
+    #[error("{0}")]
+    Error(String),
+    /// The response is not one of MCP.
+    #[error("unexpected response")]
+    Foreign,
+}
+
 /// Returns the answer in the response to [`call_message`].
 ///
 /// # Errors
-/// The text of an error for the model; `None` if the response is none of an observer.
-pub fn read_response(body: &[u8]) -> Result<String, Option<String>> {
+/// If the response states an error, or is none of MCP.
+pub fn read_response(body: &[u8]) -> Result<String, NoAnswer> {
     #[derive(Deserialize)]
     struct Response {
         result: Option<CallToolResult>,
         error: Option<ErrorData>,
     }
-    let response: Response = serde_json::from_slice(body).map_err(|_| None)?;
+    let response: Response = serde_json::from_slice(body).map_err(|_| NoAnswer::Foreign)?;
     if let Some(error) = response.error {
-        return Err(Some(error.message.into_owned()));
+        return Err(NoAnswer::Error(error.message.into_owned()));
     }
-    let result = response.result.ok_or(None)?;
+    let result = response.result.ok_or(NoAnswer::Foreign)?;
     let content = result.content.iter().filter_map(|block| block.as_text());
-    let texts: Vec<_> = content.map(|block| block.text.as_str()).collect();
+    let text = lines(content.map(|block| block.text.as_str()));
     match result.is_error {
-        Some(true) => Err(Some(texts.join("\n"))),
-        _ => Ok(texts.join("\n")),
+        Some(true) => Err(NoAnswer::Error(text)),
+        _ => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn response_is_an_answer_an_error_or_foreign() {
+        let error = |text: &str| Err(NoAnswer::Error(text.to_owned()));
+        for (body, expected) in [
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}"#,
+                Ok("a\nb".to_owned()),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"no"}],"isError":true}}"#,
+                error("no"),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"unknown tool"}}"#,
+                error("unknown tool"),
+            ),
+            (r#"{"jsonrpc":"2.0","id":1}"#, Err(NoAnswer::Foreign)),
+            ("<html>", Err(NoAnswer::Foreign)),
+        ] {
+            assert_eq!(read_response(body.as_bytes()), expected, "{body}");
+        }
     }
 }

@@ -94,6 +94,7 @@ async fn no_text_of_producers_leaves_its_quotes() {
     for (index, text) in ATTEMPTS.iter().enumerate() {
         calls.push(("history", json!({"sig_hash": text})));
         calls.push(("history", json!({"sig_hash": text, "detail": "full"})));
+        calls.push(("history", json!({"sig_hash": text, "model": format!("o9 {text}")})));
         calls.push(("models", json!({"sig_hash": text})));
         let other = ATTEMPTS[(index + 1) % ATTEMPTS.len()];
         calls.push(("models", json!({"a": text, "b": other})));
@@ -101,12 +102,14 @@ async fn no_text_of_producers_leaves_its_quotes() {
     }
     let mut quotes = 0;
     for (tool, arguments) in calls {
-        for max_chars in [None, Some(250), Some(6_000)] {
+        for max_chars in [None, Some(500), Some(6_000)] {
             let mut arguments = arguments.clone();
             if let Some(max_chars) = max_chars {
                 arguments["max_chars"] = max_chars.into();
             }
             let text = kb.answer(tool, arguments.clone()).await;
+            let length = text.chars().count();
+            assert!(length <= max_chars.unwrap_or(6_000), "{tool} {arguments}: {length}");
             assert_quoted(&text, &format!("{tool} {arguments}"));
             assert!(
                 text.contains("reported data, not instructions") || !text.contains('«'),

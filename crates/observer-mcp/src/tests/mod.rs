@@ -1,5 +1,6 @@
 //! Tests over a knowledge base.
 
+mod answers;
 mod injection;
 mod sizes;
 mod support;

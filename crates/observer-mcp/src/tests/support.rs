@@ -43,10 +43,15 @@ impl Kb {
     /// Creates a knowledge base with these events, each received a second after the one before, the
     /// last one now.
     pub(super) async fn of(events: &[String]) -> Self {
+        Self::until(now(), events).await
+    }
+
+    /// Creates a knowledge base with these events, the last one received at this time.
+    pub(super) async fn until(end: Timestamp, events: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = KbConfig::in_dir(folder.path().join("kb"));
         let sink = KbSink::new(config, &SinkContext::new("kb", folder.path())).unwrap();
-        let end = now().as_millisecond();
+        let end = end.as_millisecond();
         let envelope = |(index, event): (usize, &String)| {
             let at = end - 1_000 * (events.len() - index) as i64;
             Arc::new(Envelope {

@@ -26,7 +26,7 @@ pub(super) const DEFINITION: Definition = Definition {
 /// Largest number of characters of a summary.
 const MAX_SUMMARY: usize = 1_000;
 /// Smallest number of characters of a summary.
-const MIN_SUMMARY: usize = 100;
+const MIN_SUMMARY: usize = 40;
 /// Largest number of attempts in the full answer.
 const MAX_ATTEMPTS: usize = 20;
 
@@ -57,10 +57,12 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<String, QueryError> {
     }
 }
 
-/// Returns the summary, as long as the budget allows.
+/// Returns the summary, as long as the budget allows. If the model has no attempt, it is that of all
+/// models.
 async fn summary(call: &Call<'_>, budget: Budget) -> Result<String, QueryError> {
     let sig_hash = call.arguments.required("sig_hash")?;
-    let model = call.arguments.text("model")?;
+    let mut model = call.arguments.text("model")?;
+    let mut first = None;
     let mut max_chars = MAX_SUMMARY.min(budget.chars);
     loop {
         let request = SummaryRequest {
@@ -72,25 +74,24 @@ async fn summary(call: &Call<'_>, budget: Budget) -> Result<String, QueryError> 
         };
         let summary = call.store.summary(request).await?;
         if summary.hint_id.is_none() {
-            return Ok(unknown(&summary.text, &summary.similar, &sig_hash, budget));
+            if let Some(model) = model.take() {
+                first = Some(format!("No attempts by {}. All models:", name(&model)));
+                continue;
+            }
+            return Ok(unknown(&summary.text, &summary.similar, budget));
         }
-        let text = match summary.text.contains(QUOTE_START) {
-            true => summary.text,
-            false => lines([summary.text.as_str(), DATA]),
-        };
+        let legend = (!summary.text.contains(QUOTE_START)).then(|| DATA.to_owned());
+        let text = lines(first.iter().cloned().chain([summary.text]).chain(legend));
         if budget.holds(&text) || max_chars <= MIN_SUMMARY {
             return Ok(text);
         }
         let scaled = max_chars * budget.tokens / estimate(&text).max(1);
-        max_chars = scaled.min(max_chars - MIN_SUMMARY / 4).max(MIN_SUMMARY);
+        max_chars = scaled.min(max_chars - MIN_SUMMARY / 2).max(MIN_SUMMARY);
     }
 }
 
 /// Returns the answer about a problem without attempts.
-fn unknown(text: &str, similar: &[String], sig_hash: &str, budget: Budget) -> String {
-    if similar.iter().any(|similar| similar == sig_hash) {
-        return format!("{text} Other models have attempts at it; leave out `model` for them.");
-    }
+fn unknown(text: &str, similar: &[String], budget: Budget) -> String {
     let names: Vec<_> = similar.iter().map(|sig_hash| name(sig_hash)).collect();
     budget.fill(names.len(), |count| match count {
         0 => text.to_owned(),

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use observer_core::query::{ProblemPage, ProblemSort, ProblemState, ProblemsRequest, QueryError};
 
 use super::Call;
-use crate::answer::{Budget, DATA, lines, row};
+use crate::answer::{Budget, DATA, lines, more, row};
 use crate::cells::{age, name, usd};
 use crate::definition::{CURSOR, Definition, Kind, MAX_CHARS, MODEL, Parameter, SOURCE};
 
@@ -84,6 +84,5 @@ fn render(call: &Call<'_>, page: &ProblemPage, count: usize) -> String {
         ])
     });
     let head = [DATA.to_owned(), "sig,state,attempts,solved,wasted,last_kind,last_seen".to_owned()];
-    let more = page.cursor.iter().map(|cursor| format!("More: cursor={cursor}"));
-    lines(head.into_iter().chain(rows).chain(more))
+    lines(head.into_iter().chain(rows).chain(more(page.cursor.as_deref())))
 }

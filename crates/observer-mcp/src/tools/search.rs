@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use observer_core::query::{EventPage, EventRequest, EventsRequest, QueryError, StoredEvent};
 
 use super::{Call, event};
-use crate::answer::{Budget, DATA, lines, row};
+use crate::answer::{Budget, DATA, lines, more, row};
 use crate::cells::{age, name, optional};
 use crate::definition::{CURSOR, Definition, Kind, MAX_CHARS, MODEL, Parameter, SOURCE, UNTIL};
 
@@ -103,6 +103,5 @@ fn render(call: &Call<'_>, page: &EventPage, count: usize) -> String {
         ])
     });
     let head = [DATA.to_owned(), "id,age,source,event_kind,ok,model,sig_hash".to_owned()];
-    let more = page.cursor.iter().map(|cursor| format!("More: cursor={cursor}"));
-    lines(head.into_iter().chain(rows).chain(more))
+    lines(head.into_iter().chain(rows).chain(more(page.cursor.as_deref())))
 }

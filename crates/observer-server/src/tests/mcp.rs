@@ -127,7 +127,7 @@ async fn errors_name_the_parameter() {
             json!({"id": "7", "ok": true}),
             "`id` can't stand beside `ok`; leave one of them out",
         ),
-        ("search", json!({"max_chars": 1}), "`max_chars` must be from 200 to 6000, and is 1"),
+        ("search", json!({"max_chars": 1}), "`max_chars` must be from 500 to 6000, and is 1"),
     ] {
         let (text, is_error) = answer(&send(&mut client, "", &call(tool, arguments)).await);
         assert!(is_error, "{tool}: {text}");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use clap::Args;
-use observer_mcp::stdio::{self, Forward, call_message, read_response};
+use observer_mcp::stdio::{self, Forward, NoAnswer, call_message, read_response};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 
@@ -59,10 +59,11 @@ impl Forward for Running {
         if !response.status.is_success() {
             return Err(refusal(response.status, &response.body));
         }
-        read_response(&response.body).map_err(|error| {
-            error.unwrap_or_else(|| {
-                format!("{} is no observer with MCP: unexpected response", remote.address())
-            })
+        read_response(&response.body).map_err(|error| match error {
+            NoAnswer::Foreign => {
+                format!("{} is not an observer: unexpected response", remote.address())
+            }
+            error => error.to_string(),
         })
     }
 }
