@@ -122,6 +122,19 @@ async fn no_text_of_producers_leaves_its_quotes() {
 }
 
 #[tokio::test]
+async fn verdict_quotes_the_names_of_models() {
+    let attempt = |problem: usize, model: usize| {
+        json!({"source": "job", "event_kind": "ran", "ok": model == 0, "cost_usd": 1.0,
+               "sig_hash": format!("p{problem}"), "staffer_id": ATTEMPTS[model]})
+        .to_string()
+    };
+    let events: Vec<_> = (0..12).flat_map(|n| [attempt(n, 0), attempt(n, 1)]).collect();
+    let text = Kb::of(&events).await.answer("models", none()).await;
+    assert!(text.contains("solves more than"), "{text}");
+    assert_quoted(&text, "models");
+}
+
+#[tokio::test]
 async fn whole_event_keeps_the_values_of_its_json() {
     let events = events();
     let kb = Kb::of(&events).await;
