@@ -5,8 +5,9 @@
 //! prose and tables. Random letters have up to 1.7 times as many tokens as it says, which
 //! [`HARD_CAP`] allows for.
 
-/// Estimated size of an answer, unless the request has a limit of characters.
-pub(crate) const DEFAULT_CAP: usize = 300;
+/// Largest estimated size of an answer, unless the request has a limit of characters. Tables and
+/// summaries have at most 300 tokens then.
+pub(crate) const DEFAULT_CAP: usize = 350;
 /// Largest estimated size of an answer. An answer of random letters has up to 2,000 tokens then.
 pub(crate) const HARD_CAP: usize = 1_150;
 
