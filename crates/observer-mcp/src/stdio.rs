@@ -108,23 +108,15 @@ mod tests {
     #[test]
     fn response_is_an_answer_an_error_or_foreign() {
         let error = |text: &str| Err(NoAnswer::Error(text.to_owned()));
+        let text = |text: &str| json!({"type": "text", "text": text});
         for (body, expected) in [
-            (
-                r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}"#,
-                Ok("a\nb".to_owned()),
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"no"}],"isError":true}}"#,
-                error("no"),
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"unknown tool"}}"#,
-                error("unknown tool"),
-            ),
-            (r#"{"jsonrpc":"2.0","id":1}"#, Err(NoAnswer::Foreign)),
-            ("<html>", Err(NoAnswer::Foreign)),
+            (json!({"result": {"content": [text("a"), text("b")]}}), Ok("a\nb".to_owned())),
+            (json!({"result": {"content": [text("no")], "isError": true}}), error("no")),
+            (json!({"error": {"code": -32_602, "message": "unknown"}}), error("unknown")),
+            (json!({"jsonrpc": "2.0", "id": 1}), Err(NoAnswer::Foreign)),
+            (json!("<html>"), Err(NoAnswer::Foreign)),
         ] {
-            assert_eq!(read_response(body.as_bytes()), expected, "{body}");
+            assert_eq!(read_response(body.to_string().as_bytes()), expected, "{body}");
         }
     }
 }

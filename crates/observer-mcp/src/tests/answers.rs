@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::support::{Kb, id, none, now};
 use crate::tools::Tool;
 
-/// Returns a knowledge base of attempts two days ago: at `p1` by two models, of which the second one
+/// Returns a knowledge base of attempts two days ago: at `p1` by two models, of which the second
 /// solved it, and at `p2` by one.
 async fn kb() -> Kb {
     let attempt = |sig_hash: &str, model: &str, ok: bool, cost: f64| {

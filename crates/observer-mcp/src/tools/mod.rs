@@ -19,8 +19,8 @@ use crate::arguments::Arguments;
 use crate::definition::Definition;
 use crate::reader::Reader;
 
-/// Limit of the duration of a call.
-const MAX_DURATION: Duration = Duration::from_secs(30);
+/// Limit of the duration of a call. Clients that wait for 30 seconds still get the answer.
+const MAX_DURATION: Duration = Duration::from_secs(25);
 /// Longest error in characters.
 const MAX_ERROR: usize = 600;
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use insta::assert_snapshot;
+use observer_core::query;
+use observer_mcp::{Endpoint, Reader};
 use observer_pipeline::Pipeline;
 use serde_json::{Value, json};
 
@@ -259,6 +262,23 @@ async fn calls_count_as_queries_in_flight_and_end_with_their_client() {
     let mut second = server.client().await;
     assert_eq!(send(&mut second, "", &body).await.status, 503);
     drop(first);
+    dropped.notified().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_that_takes_too_long_is_explained() {
+    let store = ScriptedStore::new(Behaviour::Hangs);
+    let dropped = store.dropped.clone();
+    let reader = Reader { store: Some(Arc::new(store)), scope: query::Scope::all() };
+    let body = call("problems", json!({}));
+    let response = Endpoint::default().respond(HeaderMap::new(), body.into(), reader).await;
+    let response: Value = serde_json::from_slice(response.body()).unwrap();
+    let result = &response["result"];
+    assert_eq!(result["isError"], true);
+    assert_eq!(
+        result["content"][0]["text"],
+        "the query took longer than 25 s; narrow it, as with `since` or `source`"
+    );
     dropped.notified().await;
 }
 

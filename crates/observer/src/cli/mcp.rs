@@ -19,7 +19,7 @@ use super::remote::{ObserverArgs, Remote, Timeout};
 const EXAMPLES: &str = "\
 Examples:
   claude mcp add observer -- observer mcp
-  codex mcp add observer -- observer mcp --url https://observer.example --token-file ~/.observer-token
+  codex mcp add observer -- observer mcp --url https://observer.example --token-file token
 
 An MCP client starts this command and talks to it; a person has no use for its output. The tools are
 `history`, `problems`, `models`, `usage` and `search`; none of them changes anything. Without --url
