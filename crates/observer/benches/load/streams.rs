@@ -1,9 +1,9 @@
 //! Effect of readers of `GET /v1/stream` on producers.
 //!
 //! Producers send 5,000 events/s, alone, beside a loop that does nothing, and beside readers. The
-//! rounds alternate, each with a new process. The loop and the readers have the lowest priority:
-//! with few processors the loop shows how much of the effect is that of any other process. At the
-//! end all readers must have got every event.
+//! rounds alternate, each with a new process. Readers share the processors with the observer, which
+//! in practice they don't: the loop shows how much of the effect any other process has. At the end
+//! all readers must have got every event.
 
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -113,14 +113,12 @@ fn round(beside: Beside, batch: u64, seconds: u64) -> anyhow::Result<Measured> {
     Ok(Measured { rate: rate(events, time), p50: quantile(0.5), p99: quantile(0.99), cpu })
 }
 
-/// This program as a process of the lowest priority, which is killed when the handle is dropped.
+/// This program as another process, which is killed when the handle is dropped.
 struct Background(Child);
 
 impl Background {
     fn start(arguments: &[&str]) -> anyhow::Result<Self> {
-        let process = Command::new("nice")
-            .args(["-n", "19"])
-            .arg(std::env::current_exe()?)
+        let process = Command::new(std::env::current_exe()?)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
