@@ -7,24 +7,32 @@ use super::{AttemptRow, Shown, TARGET};
 use crate::error::KbError;
 use crate::outcome::Class;
 
-/// Returns the newest attempts at a problem, in the order of time. `floor` is the oldest event that
-/// was not deleted.
+/// Returns the newest attempts at a problem by sources that count, in the order of time. `floor` is
+/// the oldest event that was not deleted.
 pub(crate) fn attempts_of(
     conn: &Connection,
     signature: i64,
     floor: i64,
     limit: usize,
+    counts: impl Fn(i64) -> bool,
 ) -> Result<Vec<AttemptRow>, KbError> {
     let mut runs =
         conn.prepare_cached("SELECT id FROM run WHERE state < ?1 ORDER BY level, id DESC")?;
     let runs: Vec<i64> = runs.query_map([TARGET], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut select = select(conn)?;
     let mut found = Vec::new();
-    let most = i64::try_from(limit).unwrap_or(i64::MAX);
     for run in runs {
-        let mut rows = select.query((run, signature, most))?;
-        while let Some(row) = rows.next()? {
-            found.push(read(row, signature)?);
+        let mut rows = select.query((run, signature))?;
+        let mut left = limit;
+        while left > 0
+            && let Some(row) = rows.next()?
+        {
+            let row = read(row, signature)?;
+            // The row of an attempt that was moved away hides an older one, whatever its source.
+            if row.ok.is_none() || counts(row.source) {
+                left -= 1;
+                found.push(row);
+            }
         }
     }
     // Stable: of rows with the same key, that of the newest run remains first.
@@ -44,7 +52,7 @@ fn select(conn: &Connection) -> Result<CachedStatement<'_>, KbError> {
             "SELECT at, n, ok, source, kind, model, version, class, cost, ms, turns, input,
                cached_input, cache_creation_input, cache_creation_1h_input, output, reasoning,
                failure, {shown}
-             FROM attempt WHERE run = ?1 AND signature = ?2 ORDER BY at DESC, n DESC LIMIT ?3"
+             FROM attempt WHERE run = ?1 AND signature = ?2 ORDER BY at DESC, n DESC"
         )
     };
     let older = |_| conn.prepare_cached(&sql("NULL, NULL"));

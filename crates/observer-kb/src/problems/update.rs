@@ -106,7 +106,7 @@ impl<'a> Computer<'a> {
                 add(&mut counted, new, cost, false);
             }
         }
-        let rows = attempts_of(self.conn, counted.signature, self.floor, NEWEST)?;
+        let rows = attempts_of(self.conn, counted.signature, self.floor, NEWEST, |_| true)?;
         let record = self.count(counted.signature, &rows)?;
         let older = counted.attempts.saturating_sub(record.attempts);
         let past = Past {
@@ -266,17 +266,22 @@ fn subtract(record: &mut ProblemRecord, row: &AttemptRow, cost: Option<f64>) {
     record.models.retain(|entry| entry.attempts > 0);
 }
 
-/// Sources and models of a problem that are distinguished.
+/// Sources and models of a problem that are distinguished. Further models count as one for each
+/// source, so that a source has its attempts however many models another one names.
 const ENTRIES: usize = 256;
+/// Entries with those for the further models of each source. Further sources count as one.
+const ALL_ENTRIES: usize = 1_024;
 
 fn entry_of<'a>(record: &'a mut ProblemRecord, row: &AttemptRow) -> &'a mut ModelEntry {
     let position =
         |key: (i64, i64)| record.models.iter().position(|entry| (entry.source, entry.model) == key);
     let mut key = (row.source, row.model);
     let mut found = position(key);
-    if found.is_none() && record.models.len() >= ENTRIES {
-        key = (OTHER, OTHER);
-        found = position(key);
+    for (limit, together) in [(ENTRIES, (row.source, OTHER)), (ALL_ENTRIES, (OTHER, OTHER))] {
+        if found.is_none() && record.models.len() >= limit {
+            key = together;
+            found = position(key);
+        }
     }
     let at = found.unwrap_or_else(|| {
         record.models.push(ModelEntry {

@@ -42,10 +42,9 @@ pub(super) fn diff(
     };
     let mut entries = Vec::new();
     for signature in candidates(conn, start, since)? {
-        let mut rows = attempts_of(conn, signature, floor, NEWEST)?;
-        rows.retain(|row| {
-            sources.allow(row.source) && model.is_none_or(|model| row.model == model)
-        });
+        let counts = |source| sources.allow(source);
+        let mut rows = attempts_of(conn, signature, floor, NEWEST, counts)?;
+        rows.retain(|row| model.is_none_or(|model| row.model == model));
         let split = rows.partition_point(|row| row.at < since);
         let (before, after) = rows.split_at(split);
         let in_period = before.partition_point(|row| row.at < start);

@@ -174,10 +174,9 @@ impl Query<'_> {
         let floor = Meta::Floor.get(self.conn)?.unwrap_or(0);
         let prices = self.settings.prices.as_ref();
         let mut computer = Computer::new(self.conn, &self.settings.rules, prices, floor);
-        let mut rows = attempts_of(self.conn, signature, floor, NEWEST)?;
-        rows.retain(|row| {
-            self.sources.allow(row.source) && row.at >= self.since && row.at < self.until
-        });
+        let counts = |source| self.sources.allow(source);
+        let mut rows = attempts_of(self.conn, signature, floor, NEWEST, counts)?;
+        rows.retain(|row| row.at >= self.since && row.at < self.until);
         for row in &rows {
             let cost = computer.cost(row)?;
             add_attempt(sums.entry(self.key(row.model, row.source)).or_default(), row, cost);

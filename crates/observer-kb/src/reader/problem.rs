@@ -23,10 +23,10 @@ use super::scope::Sources;
 use super::similar::similar;
 use crate::attempts::{AttemptRow, attempts_of, time};
 use crate::error::KbError;
-use crate::problems::{Computer, NEWEST, ProblemRecord, fold_attempt};
+use crate::problems::{Computer, ModelEntry, NEWEST, ProblemRecord, fold_attempt};
 use crate::rollup::interval;
 use crate::schema::Meta;
-use crate::schema::dictionary::{Names, find};
+use crate::schema::dictionary::{Names, OTHER, find};
 use crate::settings::Settings;
 use crate::writer::{corrections_of, load};
 
@@ -95,6 +95,8 @@ struct Known<'a> {
     sources: Sources,
     sig_hash: String,
     record: ProblemRecord,
+    /// Figures of all models, also of those that the request leaves out.
+    all_models: Vec<ModelEntry>,
     /// Sorted by time; at most [`NEWEST`].
     rows: Vec<AttemptRow>,
     costs: Vec<Option<f64>>,
@@ -122,12 +124,14 @@ impl<'a> Known<'a> {
         let Some(mut record) = record(conn, settings, sources, floor, signature)? else {
             return Ok(None);
         };
-        let mut rows = attempts_of(conn, signature, floor, NEWEST)?;
-        rows.retain(|row| sources.allow(row.source));
+        let counts = |source| sources.allow(source);
+        let mut rows = attempts_of(conn, signature, floor, NEWEST, counts)?;
         let prices = settings.prices.as_ref();
         let mut computer = Computer::new(conn, &settings.rules, prices, floor);
+        let mut all_models = Vec::new();
         if let Some(model) = model {
             let Some(model) = find(conn, "model", model)? else { return Ok(None) };
+            all_models = record.models;
             rows.retain(|row| row.model == model);
             record = computer.compute(signature, &rows)?;
         }
@@ -138,6 +142,9 @@ impl<'a> Known<'a> {
             // All attempts are known, so that their costs follow from the present prices.
             let counted = computer.count(signature, &rows)?;
             record = ProblemRecord { fold: record.fold, ..counted };
+        }
+        if model.is_none() {
+            all_models.clone_from(&record.models);
         }
         let costs = rows.iter().map(|row| computer.cost(row)).collect::<Result<_, _>>()?;
         let fold = computer.state(&record)?;
@@ -152,6 +159,7 @@ impl<'a> Known<'a> {
             sources: sources.clone(),
             sig_hash: sig_hash.to_owned(),
             record,
+            all_models,
             rows,
             costs,
             fold,
@@ -163,15 +171,8 @@ impl<'a> Known<'a> {
 
     /// Returns what the summary is made of, and whether the comparison of models is stale.
     fn figures(&mut self, tables: &Tables) -> Result<(Figures, bool), KbError> {
-        let models = self.model_figures()?;
-        let failed: Vec<String> =
-            models.iter().filter(|model| model.solved == 0).map(|m| m.model.clone()).collect();
-        let (next, is_stale) = if failed.len() == models.len() {
-            let answer = tables.get(self.conn, &self.sources)?;
-            (Next::choose(&models, &answer.table.rivals(&failed)), answer.is_stale)
-        } else {
-            (Next::choose(&models, &[]), false)
-        };
+        let (next, is_stale) = self.next(tables)?;
+        let models = model_figures(&mut self.models, &self.record.models)?;
         let newest = match self.rows.last() {
             Some(row) => Some((row.time(), self.id(row)?.to_string())),
             None => None,
@@ -190,6 +191,19 @@ impl<'a> Known<'a> {
         Ok((figures, is_stale))
     }
 
+    /// Returns the model to try next, and whether the comparison that it rests on is stale.
+    fn next(&mut self, tables: &Tables) -> Result<(Next, bool), KbError> {
+        // Models that are counted together are none that can be tried.
+        self.all_models.retain(|entry| entry.model != OTHER);
+        let models = model_figures(&mut self.models, &self.all_models)?;
+        if models.iter().any(|model| model.solved > 0) {
+            return Ok((Next::choose(&models, &[]), false));
+        }
+        let failed: Vec<String> = models.iter().map(|model| model.model.clone()).collect();
+        let answer = tables.get(self.conn, &self.sources)?;
+        Ok((Next::choose(&models, &answer.table.rivals(&failed)), answer.is_stale))
+    }
+
     fn standing(&self) -> Option<Standing> {
         self.fold.standing(self.settings.now(), &self.settings.rules)
     }
@@ -204,25 +218,6 @@ impl<'a> Known<'a> {
             .prepare_cached("SELECT id FROM event WHERE n = ?1")?
             .query_row([row.n], |row| row.get(0))?;
         Uuid::from_slice(&id).map_err(|_| KbError::Damaged("an event"))
-    }
-
-    /// Returns figures by model over all sources.
-    fn model_figures(&mut self) -> Result<Vec<ModelFigures>, KbError> {
-        let mut figures: Vec<ModelFigures> = Vec::new();
-        for entry in &self.record.models {
-            let model = self.models.text(entry.model)?;
-            let at = figures.iter().position(|found| found.model == model).unwrap_or_else(|| {
-                figures.push(ModelFigures { model, ..ModelFigures::default() });
-                figures.len() - 1
-            });
-            let found = &mut figures[at];
-            found.attempts += entry.attempts;
-            found.solved += entry.solved;
-            found.spend = found.spend
-                + Spend { usd: entry.cost, known: entry.known, attempts: entry.attempts };
-            found.last_solved = found.last_solved.max(entry.last_ok.map(time));
-        }
-        Ok(figures)
     }
 
     /// Returns the largest groups of failures.
@@ -407,6 +402,28 @@ impl<'a> Known<'a> {
         });
         named.collect()
     }
+}
+
+/// Returns figures by model over all sources.
+fn model_figures(
+    names: &mut Names<'_>,
+    entries: &[ModelEntry],
+) -> Result<Vec<ModelFigures>, KbError> {
+    let mut figures: Vec<ModelFigures> = Vec::new();
+    for entry in entries {
+        let model = names.text(entry.model)?;
+        let at = figures.iter().position(|found| found.model == model).unwrap_or_else(|| {
+            figures.push(ModelFigures { model, ..ModelFigures::default() });
+            figures.len() - 1
+        });
+        let found = &mut figures[at];
+        found.attempts += entry.attempts;
+        found.solved += entry.solved;
+        found.spend =
+            found.spend + Spend { usd: entry.cost, known: entry.known, attempts: entry.attempts };
+        found.last_solved = found.last_solved.max(entry.last_ok.map(time));
+    }
+    Ok(figures)
 }
 
 fn failure_group(failure: &Failure) -> FailureGroup {

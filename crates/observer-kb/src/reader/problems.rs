@@ -10,7 +10,7 @@ use crate::attempts::{attempts_of, time};
 use crate::error::KbError;
 use crate::problems::{Computer, NEWEST, ProblemRecord};
 use crate::schema::Meta;
-use crate::schema::dictionary::{self, Names, find};
+use crate::schema::dictionary::{self, Names, OTHER, find};
 use crate::settings::Settings;
 
 const BY_WASTED: u8 = 2;
@@ -188,11 +188,11 @@ pub(super) fn record(
     if record.models.iter().all(|entry| sources.allow(entry.source)) {
         return Ok(Some(record));
     }
-    if !record.models.iter().any(|entry| sources.allow(entry.source)) {
+    let may_count = |source| source == OTHER || sources.allow(source);
+    if !record.models.iter().any(|entry| may_count(entry.source)) {
         return Ok(None);
     }
-    let mut rows = attempts_of(conn, signature, floor, NEWEST)?;
-    rows.retain(|row| sources.allow(row.source));
+    let rows = attempts_of(conn, signature, floor, NEWEST, |source| sources.allow(source))?;
     let prices = settings.prices.as_ref();
     let record = Computer::new(conn, &settings.rules, prices, floor).compute(signature, &rows)?;
     Ok((record.attempts > 0).then_some(record))

@@ -209,6 +209,10 @@ impl Report<'_> {
                 }
             }
         }
+        if rows.is_empty() && self.request.scope.sources.is_some() {
+            // The same as for an unknown label, since others may have it.
+            check_count(self.conn, label)?;
+        }
         if without.attempts > 0 {
             rows.push((None, without));
         }
@@ -231,7 +235,15 @@ fn values_of(conn: &Connection, label: i64) -> Result<Vec<(i64, String)>, KbErro
 
 /// Verifies that a label is counted, or would be.
 fn check_label(conn: &Connection, label: &str) -> Result<(), QueryError> {
-    if find(conn, "label_name", label)?.is_some() || labels(conn)? < LABELS as i64 {
+    if find(conn, "label_name", label)?.is_some() {
+        return Ok(());
+    }
+    check_count(conn, label)
+}
+
+/// Verifies that there are less labels than are counted.
+fn check_count(conn: &Connection, label: &str) -> Result<(), QueryError> {
+    if labels(conn)? < LABELS as i64 {
         return Ok(());
     }
     let detail = format!("sums are kept for the first {LABELS} labels, and not for {label:?}");

@@ -114,7 +114,7 @@ impl Memory {
             return Ok(());
         }
         let to = self.dictionaries.signatures.id(tx, to)?;
-        let rows = attempts_of(tx, from, self.floor, usize::MAX)?;
+        let rows = attempts_of(tx, from, self.floor, usize::MAX, |_| true)?;
         tx.prepare_cached("DELETE FROM problem WHERE signature = ?1")?.execute([from])?;
         Work::moved(rows, to).write(tx, settings, self.floor)
     }
@@ -131,7 +131,7 @@ impl Memory {
         self.derive(tx, settings)?;
         let Some(signature) = find(tx, "signature", from)? else { return Ok(()) };
         let mut work = Work::default();
-        for row in attempts_of(tx, signature, self.floor, usize::MAX)? {
+        for row in attempts_of(tx, signature, self.floor, usize::MAX, |_| true)? {
             let Some(sent) = sent_signature(tx, row.n)? else { continue };
             let problem = settings.problem(&sent);
             if problem != from {

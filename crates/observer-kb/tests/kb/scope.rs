@@ -172,3 +172,60 @@ async fn pages_of_a_scope_are_complete_and_their_cursors_hide_the_others() {
     found.sort();
     assert_eq!(found, ["p0", "p1", "p2", "p3", "p4", "p5"]);
 }
+
+#[tokio::test]
+async fn attempts_of_other_sources_hide_none_of_the_own() {
+    let mut kb = Kb::new();
+    let own = outcome("both", "m", true);
+    let models = (0..300).map(|n| of("ci", &outcome("both", &format!("model-{n}"), false)));
+    kb.send(&models.chain([own.clone()]).collect::<Vec<_>>()).await;
+    let scope = Scope::of(["bot"]);
+    let request = || ProblemRequest {
+        scope: scope.clone(),
+        sig_hash: "both".into(),
+        ..ProblemRequest::default()
+    };
+    let problem = kb.store.problem(request()).await.unwrap();
+    assert_eq!((problem.attempts, problem.solved), (1, 1), "beside 300 models");
+    let listed = ProblemsRequest { scope: scope.clone(), ..problems_request(9) };
+    assert_eq!(kb.store.problems(listed).await.unwrap().problems.len(), 1);
+
+    let others = (0..2_100).map(|_| of("ci", &outcome("both", "x", false)));
+    kb.send(&others.collect::<Vec<_>>()).await;
+    let problem = kb.store.problem(request()).await.unwrap();
+    assert_eq!((problem.attempts, problem.solved), (1, 1), "beside 2,100 newer attempts");
+    assert_eq!(problem.models[0].model.as_deref(), Some("m"));
+}
+
+#[tokio::test]
+async fn models_that_are_counted_together_are_not_recommended() {
+    let mut kb = Kb::new();
+    let models = (0..300).map(|n| outcome("p", &format!("model-{n}"), n > 280));
+    kb.send(&models.collect::<Vec<_>>()).await;
+    let request = ProblemRequest { sig_hash: "p".into(), ..ProblemRequest::default() };
+    let problem = kb.store.problem(request).await.unwrap();
+    assert_eq!((problem.attempts, problem.solved), (300, 19));
+    let together = problem.models.iter().find(|row| row.model.as_deref() == Some("other"));
+    assert_eq!(together.map(|row| row.solved), Some(19));
+    assert_eq!(problem.next.unwrap().model, None);
+}
+
+#[tokio::test]
+async fn labels_of_other_sources_can_not_be_told_from_unknown_ones() {
+    let mut kb = Kb::new();
+    let labelled = |n: usize| {
+        let label = format!(r#""labels":{{"label-{n}":"x"}}"#);
+        of("ci", &with(&outcome("p", "m", true), &label))
+    };
+    let ask = async |kb: &Kb, label: &str| {
+        let by = UsageBy::Label(label.to_owned());
+        let request = UsageRequest { scope: Scope::of(["bot"]), ..usage_request(by) };
+        let answer = kb.store.usage(request).await;
+        answer.map(|usage| usage.rows).map_err(|error| error.to_string().replace(label, "LABEL"))
+    };
+    for labels in [1..2, 2..70] {
+        kb.send(&labels.map(labelled).chain([outcome("q", "m", true)]).collect::<Vec<_>>()).await;
+        assert_eq!(ask(&kb, "label-1").await, ask(&kb, "unknown").await);
+    }
+    assert!(ask(&kb, "unknown").await.is_err(), "more labels than are counted");
+}

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::tz::{Offset, TimeZone};
 use observer_core::query::{
-    Change, DiffRequest, EventStore, HintsRequest, Scope, SummaryRequest, UsageBy, UsageReport,
-    UsageRequest,
+    Change, DiffRequest, EventStore, HintsRequest, ProblemRequest, Scope, SummaryRequest, UsageBy,
+    UsageReport, UsageRequest,
 };
 use observer_core::{Pricing, RateQuery, Rates};
 
@@ -298,4 +298,28 @@ async fn diff_lists_what_changed_by_kind() {
     );
     let only = DiffRequest { changes: vec![Change::Slower], ..request };
     assert_eq!(kb.store.diff(only).await.unwrap().entries.len(), 1);
+}
+
+#[tokio::test]
+async fn model_that_failed_is_not_next_for_another_one() {
+    let mut kb = Kb::new();
+    let mut events = vec![outcome("p", "a", false), outcome("p", "b", false)];
+    for n in 0..20 {
+        events.push(outcome(&format!("other-{n}"), "a", false));
+        events.push(outcome(&format!("other-{n}"), "b", true));
+    }
+    events.push(outcome("q", "a", false));
+    kb.send(&events).await;
+    for (signature, model, expected) in [
+        ("q", None, Some("b")),
+        ("p", None, None),
+        ("p", Some("a"), None),
+        ("q", Some("a"), Some("b")),
+    ] {
+        let model = model.map(str::to_owned);
+        let request =
+            ProblemRequest { sig_hash: signature.into(), model, ..ProblemRequest::default() };
+        let problem = kb.store.problem(request).await.unwrap();
+        assert_eq!(problem.next.unwrap().model.as_deref(), expected, "{signature}");
+    }
 }
