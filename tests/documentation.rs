@@ -54,9 +54,13 @@ fn document(path: &str) -> Document {
 fn documents() -> Vec<Document> {
     let single = ["README.md", "crates/README.md", "crates/observer/CHANGELOG.md"];
     let mut paths: Vec<_> = single.into_iter().map(|path| root().join(path)).collect();
-    for folder in
-        [".github", "crates/observer/docs", "crates/observer/docs/sinks", "examples/agent"]
-    {
+    for folder in [
+        ".github",
+        "crates/observer/docs",
+        "crates/observer/docs/sinks",
+        "examples/agent",
+        "examples/grafana",
+    ] {
         let entries = std::fs::read_dir(root().join(folder)).unwrap();
         let files = entries.map(|entry| entry.unwrap().path());
         paths.extend(files.filter(|path| path.extension().is_some_and(|kind| kind == "md")));

@@ -7,6 +7,7 @@ mod clients;
 mod collectors;
 mod duckdb;
 mod everything;
+mod grafana;
 mod grpcio;
 mod mapping;
 mod mcp;
