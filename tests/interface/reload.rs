@@ -1,16 +1,19 @@
 //! Reloads of the configuration while the observer runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use jiff::Timestamp;
 use observer_server::ReloadError;
 
 use crate::support::hanging_sink::HangingConfig;
-use crate::support::{DEFAULTS, Observer, archive, client, event_of, read_lines, wait_until};
+use crate::support::{
+    DEFAULTS, Observer, archive, client, event_of, parse_metrics, read_lines, wait_until,
+};
 
 fn event(number: usize) -> String {
     format!(r#"{{"source":"job","cycle_id":"{number}","event_kind":"ok","ok":true}}"#)
@@ -141,6 +144,37 @@ async fn invalid_configuration_changes_nothing_and_is_reported() {
         .map(|sink| (&sink["name"], &sink["state"]))
         .collect();
     assert_eq!(states, [(&"archive".into(), &"running".into())]);
+}
+
+#[tokio::test]
+async fn result_and_time_of_the_last_reload_are_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = || Timestamp::now().as_duration().as_secs_f64();
+    let mut earliest = now();
+    let observer = Observer::start(dir.path(), &config(ARCHIVE));
+    let good = config(ARCHIVE);
+    let missing_price = config("[prices]\nlitellm = \"missing.json\"\n");
+    for (reloaded, expected) in [
+        (None, 1.0),
+        (Some(("[server\n", 422)), 0.0),
+        (Some((&*good, 200)), 1.0),
+        (Some((&*missing_price, 422)), 0.0),
+    ] {
+        if let Some((config, status)) = reloaded {
+            observer.write_config(config);
+            assert_eq!(observer.reload().await.status, status, "{config}");
+        }
+        let metrics = parse_metrics(&observer.get("/metrics").await.text);
+        assert_eq!(metrics["observer_config_last_reload_successful"], expected, "{reloaded:?}");
+        let timestamp = metrics["observer_config_last_reload_timestamp_seconds"];
+        assert!((earliest..=now()).contains(&timestamp), "{timestamp}: {reloaded:?}");
+        earliest = now();
+    }
+    observer.write_config(&good);
+    observer.send_sighup();
+    let is_successful =
+        |metrics: &BTreeMap<String, f64>| metrics["observer_config_last_reload_successful"] == 1.0;
+    observer.wait_for_metrics(is_successful).await;
 }
 
 #[tokio::test]

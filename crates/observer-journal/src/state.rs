@@ -33,6 +33,8 @@ pub(crate) struct JournalState {
     folder: Mutex<Folder>,
     /// Held while the file of positions is replaced, which happens as a whole.
     storing: Mutex<Reserve>,
+    /// Size of the reserve in bytes.
+    reserve_bytes: AtomicU64,
     /// First record of the newest file before the oldest segment that was set aside as unreadable.
     pub(crate) quarantined: Option<u64>,
     removed_keys: Mutex<RemovedKeys>,
@@ -67,6 +69,7 @@ impl JournalState {
         // An identity that can't be read counts as another one, which is found at the next commit.
         let id = fs.id(&options.dir).ok().flatten();
         let quarantined = quarantined_before(&*fs, &options.dir, &segments);
+        let reserve_bytes = AtomicU64::new(reserve::size(&*fs, &options.dir));
         Self {
             folder: Mutex::new(Folder { id, lock: None }),
             dir: options.dir.clone(),
@@ -77,6 +80,7 @@ impl JournalState {
             segments: Mutex::new(segments),
             readers: Mutex::new(readers),
             storing: Mutex::default(),
+            reserve_bytes,
             quarantined,
             removed_keys: Mutex::new(removed_keys),
             failure: Mutex::default(),
@@ -121,16 +125,30 @@ impl JournalState {
                 Space::Free => positions.store(&*self.fs, &self.dir),
                 Space::Reserve => {
                     *reserve = Reserve::Incomplete;
-                    positions.store_from_reserve(&*self.fs, &self.dir)
+                    let stored = positions.store_from_reserve(&*self.fs, &self.dir);
+                    self.measure_reserve();
+                    stored
                 }
             };
             self.readers().stored(positions, stored.is_ok());
             stored?;
         }
-        if *reserve == Reserve::Incomplete && reserve::refill(&*self.fs, &self.dir).is_ok() {
-            *reserve = Reserve::Complete;
+        if *reserve == Reserve::Incomplete {
+            if reserve::refill(&*self.fs, &self.dir).is_ok() {
+                *reserve = Reserve::Complete;
+            }
+            self.measure_reserve();
         }
         Ok(())
+    }
+
+    /// Returns the size of the reserve in bytes.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes.load(Ordering::Relaxed)
+    }
+
+    fn measure_reserve(&self) {
+        self.reserve_bytes.store(reserve::size(&*self.fs, &self.dir), Ordering::Relaxed);
     }
 
     /// Stores the positions if there is a new reader. This happens before the next record is

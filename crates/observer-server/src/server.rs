@@ -73,6 +73,9 @@ impl Server {
             EventStoreHandle::default(),
             openapi_json(),
         )?;
+        if let Some(tls) = &tls {
+            state.metrics.certificate.set(tls.clone());
+        }
         let admin_socket = match &options.admin_socket {
             Some(path) => AdminSocket::bind_or_warn(path).await,
             None => None,

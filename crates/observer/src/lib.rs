@@ -63,6 +63,7 @@ mod prices;
 mod redaction;
 pub mod registry;
 mod reload;
+mod reload_metrics;
 mod serve;
 mod telemetry;
 mod tls;

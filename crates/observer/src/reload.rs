@@ -19,6 +19,7 @@ use observer_server::{
 use tokio::sync::Mutex;
 
 use crate::config::SinkTable;
+use crate::reload_metrics::ReloadMetrics;
 use crate::{Config, ConfigError, Registry, file_sinks, options, prices};
 
 /// Time for which a changed or removed sink may complete its current delivery. After that the
@@ -41,6 +42,7 @@ pub(crate) struct Reloader {
     tls: Option<TlsHandle>,
     event_store: EventStoreHandle,
     redactions: RedactionCounts,
+    metrics: Option<ReloadMetrics>,
     /// Configuration at the start of the process, for settings that need a restart.
     started: Config,
     running: Mutex<RunningSinks>,
@@ -101,6 +103,7 @@ impl Reloader {
             tls,
             event_store,
             redactions: RedactionCounts::default(),
+            metrics: None,
             started,
             running,
         }
@@ -116,6 +119,11 @@ impl Reloader {
     pub(crate) fn with_redactions(mut self, redactions: RedactionCounts) -> Self {
         self.redactions = redactions;
         self
+    }
+
+    /// Sets the metrics of reloads.
+    pub(crate) fn with_metrics(self, metrics: ReloadMetrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Validates and applies a configuration.
@@ -247,6 +255,9 @@ impl ReloadHandler for Reloader {
             Ok(config) => self.apply(&config).await,
             Err(error) => Err(error),
         };
+        if let Some(metrics) = &self.metrics {
+            metrics.record(reloaded.is_ok());
+        }
         match &reloaded {
             Ok(ReloadReport { added, changed, removed, restart_needed }) => tracing::info!(
                 added = added.join(" "),

@@ -12,6 +12,7 @@ use observer_prices::Prices;
 use observer_server::{BindError, ReloadHandler, Scope, Server};
 
 use crate::reload::Reloader;
+use crate::reload_metrics::ReloadMetrics;
 use crate::telemetry::Telemetry;
 use crate::{Config, ConfigError, Registry, file_sinks, options, permissions, prices, redaction};
 
@@ -49,6 +50,7 @@ pub struct Service {
     queried: Option<String>,
     /// Counts of redacted secrets, for the reloader.
     redactions: RedactionCounts,
+    reload_metrics: ReloadMetrics,
     reloader: Option<Arc<Reloader>>,
     telemetry: Option<Telemetry>,
     shutdown_timeout: Duration,
@@ -113,7 +115,8 @@ impl Service {
         );
         let reloader = reloader
             .with_queried(service.queried.take())
-            .with_redactions(service.redactions.clone());
+            .with_redactions(service.redactions.clone())
+            .with_metrics(service.reload_metrics.clone());
         let reloader = Arc::new(reloader);
         service.server.set_reload_handler(reloader.clone());
         service.reloader = Some(reloader);
@@ -133,6 +136,7 @@ impl Service {
         let redactions = RedactionCounts::default();
         let redactor = config.load_redactor(&redactions)?;
         redaction::register(&redactions, &metrics);
+        let reload_metrics = ReloadMetrics::register(&metrics);
         file_sinks::warn_of_overlaps(config);
         // Private before a sink creates it on the way. Sinks report a folder that can't be created.
         let _ = private_files::create_folder(&config.sinks_dir());
@@ -178,6 +182,7 @@ impl Service {
             server,
             queried,
             redactions,
+            reload_metrics,
             reloader: None,
             telemetry,
             shutdown_timeout: config.server.shutdown_timeout,

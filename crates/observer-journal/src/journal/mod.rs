@@ -43,6 +43,11 @@ pub struct JournalStatus {
     pub oldest: u64,
     /// Size of all segments in bytes.
     pub bytes: u64,
+    /// Limit of `bytes`: [`Options::max_size`].
+    pub max_bytes: u64,
+    /// Size of the space that is reserved on the disk for positions, in bytes. It shrinks while the
+    /// disk is full.
+    pub reserve_bytes: u64,
     /// Number of segments.
     pub segments: usize,
     /// Error of the last commit; `None` if it succeeded or the next one would succeed.
@@ -364,6 +369,8 @@ impl<T> Journal<T> {
             head: self.head(),
             oldest: self.oldest(),
             bytes,
+            max_bytes: self.state.options.max_size,
+            reserve_bytes: self.state.reserve_bytes(),
             segments,
             failure: self.state.failure().clone(),
             syncs: self.state.syncs.snapshot(),

@@ -54,6 +54,11 @@ pub(crate) fn refill(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
     written
 }
 
+/// Returns the size of the reserve in bytes; 0 if it is missing or can't be read.
+pub(crate) fn size(fs: &dyn FileSystem, dir: &Path) -> u64 {
+    fs.open(&dir.join(FILE), OpenMode::Read).and_then(|file| file.size()).unwrap_or(0)
+}
+
 /// Releases enough space for `bytes` bytes, or all that is left.
 ///
 /// # Errors

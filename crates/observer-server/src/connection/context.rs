@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::slots::Slots;
+use crate::metrics::requests::{OTHER, RouteResponses};
 use crate::metrics::server::ServerMetrics;
 use crate::options::ServerOptions;
 use crate::routes::dispatch::Dispatcher;
@@ -37,6 +38,8 @@ pub(crate) struct ConnectionContext {
     /// Value of the header `Keep-Alive`, if the time for idle connections is long enough for one.
     pub(crate) keep_alive: Option<HeaderValue>,
     pub(crate) metrics: ServerMetrics,
+    /// Counts of the responses to requests that reach no route.
+    pub(crate) unrouted: Arc<RouteResponses>,
     /// Permits of connections, which enforce `max_connections`. A connection holds one until it
     /// ends.
     pub(crate) permits: Arc<Semaphore>,
@@ -73,6 +76,7 @@ impl ConnectionContext {
         http.half_close(true);
         Arc::new(Self {
             metrics: state.metrics.clone(),
+            unrouted: state.metrics.requests.responses(OTHER),
             drain: state.drain.clone(),
             dispatcher: Arc::new(Dispatcher::new(state)),
             http,

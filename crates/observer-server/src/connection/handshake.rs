@@ -49,7 +49,9 @@ pub(crate) async fn handshake(
     }
     // Methods of HTTP are upper case. To other bytes the response is an alert.
     if first[0].is_ascii_uppercase() {
-        respond_unread(stream, plain_http()).await;
+        let problem = plain_http();
+        context.unrouted.count(problem.status());
+        respond_unread(stream, problem).await;
         return Err(HandshakeError::PlainHttp);
     }
     let stream = socket_stream(stream, flags, context);

@@ -131,8 +131,10 @@ fn is_client_failure(error: &io::Error) -> bool {
 }
 
 async fn reject(stream: TcpStream, context: Arc<ConnectionContext>, _permit: OwnedSemaphorePermit) {
+    let problem = too_many_connections(context.max_connections);
+    context.unrouted.count(problem.status());
     tokio::select! {
-        () = respond_unread(stream, too_many_connections(context.max_connections)) => {}
+        () = respond_unread(stream, problem) => {}
         () = context.cut.cancelled() => {}
     }
 }

@@ -50,7 +50,7 @@ const fn histogram(
 }
 
 /// All metrics that are read from the pipeline.
-pub(crate) static METRICS: [StatusMetric; 21] = [
+pub(crate) static METRICS: [StatusMetric; 23] = [
     counter(
         "observer_accepted_events_total",
         &[],
@@ -202,6 +202,18 @@ pub(crate) static METRICS: [StatusMetric; 21] = [
     gauge("observer_journal_bytes", &[], "Size of the journal.", |metric, at| {
         vec![metric.sample(&[], at.status.journal.bytes as f64)]
     }),
+    gauge(
+        "observer_journal_limit_bytes",
+        &[],
+        "Size at which the journal removes its oldest events, or rejects new ones.",
+        |metric, at| vec![metric.sample(&[], at.status.journal.max_bytes as f64)],
+    ),
+    gauge(
+        "observer_journal_reserve_bytes",
+        &[],
+        "Space that the journal has reserved on the disk. It is used up while the disk is full.",
+        |metric, at| vec![metric.sample(&[], at.status.journal.reserve_bytes as f64)],
+    ),
     histogram(
         "observer_journal_sync_seconds",
         &[],

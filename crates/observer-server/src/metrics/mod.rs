@@ -2,10 +2,12 @@
 //!
 //! One collector in the caller's registry serves them all: [`exposition`] reads the status of the
 //! pipeline at each scrape, so that the numbers of a scrape belong together; [`server`] counts
-//! requests and connections as they occur. The registry also gets the metrics of the process, where
+//! connections and [`requests`] as they occur. The registry also gets the metrics of the process, where
 //! the operating system has them.
 
+mod certificate;
 pub(crate) mod exposition;
+pub(crate) mod requests;
 pub(crate) mod server;
 
 use observer_pipeline::Pipeline;

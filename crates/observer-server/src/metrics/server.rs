@@ -1,24 +1,18 @@
-//! Metrics that the server counts itself: durations of requests, connections, and warnings.
-
-use std::time::Instant;
+//! Metrics that the server counts itself: requests, connections, warnings, and the certificate.
 
 use observer_core::{Field, FieldWarning};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
 
-/// Upper bounds of the buckets of `observer_request_seconds`, in seconds.
-const BUCKETS: [f64; 16] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0,
-];
+use super::certificate::CertificateMetrics;
+use super::requests::RequestMetrics;
 
-/// Metrics of requests, connections and warnings. Clones share their counts.
+/// Metrics of requests, connections, warnings and the certificate. Clones share their counts.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerMetrics {
-    request_seconds: HistogramVec,
+    pub(crate) requests: RequestMetrics,
+    pub(crate) certificate: CertificateMetrics,
     pub(crate) connections: IntGauge,
     pub(crate) rejected_connections: IntCounter,
     pub(crate) tls_handshake_failures: IntCounter,
@@ -28,24 +22,10 @@ pub(crate) struct ServerMetrics {
     field_warnings: IntCounterVec,
 }
 
-/// Timer of a request. It observes the duration when it is dropped, also if the client has
-/// disconnected.
-#[derive(Debug)]
-pub(crate) struct Timer<'a> {
-    since: Instant,
-    histogram: &'a Histogram,
-}
-
 const VALID: &str = "names and labels are valid";
 
 impl ServerMetrics {
     pub(crate) fn new() -> Self {
-        let request_seconds = HistogramOpts::new(
-            "observer_request_seconds",
-            "Duration of requests from the end of the head to the response, by route.",
-        );
-        let request_seconds =
-            HistogramVec::new(request_seconds.buckets(BUCKETS.to_vec()), &["route"]).expect(VALID);
         let field_warnings = Opts::new(
             "observer_field_warnings_total",
             "Warnings in responses to accepted events, by field.",
@@ -55,7 +35,8 @@ impl ServerMetrics {
             field_warnings.with_label_values(&[field]);
         }
         Self {
-            request_seconds,
+            requests: RequestMetrics::new(),
+            certificate: CertificateMetrics::new(),
             connections: IntGauge::new(
                 "observer_open_connections",
                 "Open connections from clients.",
@@ -89,23 +70,20 @@ impl ServerMetrics {
         }
     }
 
-    /// Returns the histogram of the durations of requests to a route, which is exported from now
-    /// on.
-    pub(crate) fn request_durations(&self, route: &str) -> Histogram {
-        self.request_seconds.with_label_values(&[route])
-    }
-
     pub(crate) fn descs(&self) -> Vec<Desc> {
         self.collectors().into_iter().flat_map(Collector::desc).cloned().collect()
     }
 
+    /// Returns the metrics that have a series.
     pub(crate) fn families(&self) -> Vec<MetricFamily> {
-        self.collectors().into_iter().flat_map(Collector::collect).collect()
+        let families = self.collectors().into_iter().flat_map(Collector::collect);
+        families.filter(|family| !family.get_metric().is_empty()).collect()
     }
 
-    fn collectors(&self) -> [&dyn Collector; 7] {
+    fn collectors(&self) -> [&dyn Collector; 8] {
         [
-            &self.request_seconds,
+            &self.requests,
+            &self.certificate,
             &self.connections,
             &self.rejected_connections,
             &self.tls_handshake_failures,
@@ -113,17 +91,5 @@ impl ServerMetrics {
             &self.stream_missed_events,
             &self.field_warnings,
         ]
-    }
-}
-
-impl<'a> Timer<'a> {
-    pub(crate) fn start(histogram: &'a Histogram) -> Self {
-        Self { since: Instant::now(), histogram }
-    }
-}
-
-impl Drop for Timer<'_> {
-    fn drop(&mut self) {
-        self.histogram.observe(self.since.elapsed().as_secs_f64());
     }
 }

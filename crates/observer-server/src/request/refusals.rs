@@ -36,8 +36,8 @@ pub(crate) struct RefusedRequest<'a> {
     pub(crate) peer: Peer,
     /// Label of the principal, if the caller is known.
     pub(crate) principal: Option<&'a str>,
-    /// Label of the route, if the request reached one.
-    pub(crate) route: Option<&'static str>,
+    /// Template of the route's path, if the request reached one.
+    pub(crate) route: Option<&'a str>,
     pub(crate) status: u16,
 }
 

@@ -54,7 +54,7 @@ impl RequestLog {
     pub(crate) fn refused(
         &self,
         log: &RefusalLog,
-        route: &'static str,
+        route: &str,
         response: &Response,
         refusal: &Refusal,
     ) {

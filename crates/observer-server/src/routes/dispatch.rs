@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use super::event::{self, post_event};
 use super::guard::Guard;
 use super::with_state;
+use crate::metrics::requests::RouteClass;
 use crate::state::ServerState;
 
 /// Dispatcher of the requests of all connections.
@@ -31,7 +32,7 @@ impl Dispatcher {
     pub(crate) fn new(state: Arc<ServerState>) -> Self {
         Self {
             router: with_state(state.clone()),
-            event_guard: Guard::new(state.clone(), event::PATH),
+            event_guard: Guard::new(state.clone(), event::PATH, RouteClass::Ingest),
             state,
         }
     }

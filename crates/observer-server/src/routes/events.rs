@@ -28,9 +28,6 @@ use crate::routes::warnings::{BatchWarning, BatchWarnings};
 use crate::settings::Settings;
 use crate::state::ServerState;
 
-/// Path of the route.
-pub(super) const PATH: &str = "/v1/events";
-
 /// Results of the events of a batch.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Outcome)]

@@ -1,7 +1,7 @@
 //! Guard that every request passes before its handler, and every response after it.
 //!
 //! The guard checks and limits the request, opens a span if it carries events, measures its
-//! duration by route, and adds the security headers to the response.
+//! duration, counts the response, and adds the security headers to it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use observer_pipeline::RejectReason;
 use prometheus::Histogram;
 
 use crate::connection::admin_socket::ViaAdminSocket;
-use crate::metrics::server::Timer;
+use crate::metrics::requests::{OTHER, RouteClass, RouteResponses, Timer};
 use crate::problem::Problem;
 use crate::request::access::{Caller, Scope, Scopes};
 use crate::request::headers::media_type;
@@ -23,14 +23,9 @@ use crate::request::limits::in_flight::RequestPermit;
 use crate::request::limits::peer::Peer;
 use crate::request::refusals::Refusal;
 use crate::request::request_log::RequestLog;
-use crate::routes::{OTHER, event, events, mcp, metrics, openapi, query, stream};
+use crate::routes::{mcp, metrics};
 use crate::security_headers::add_security_headers;
 use crate::state::ServerState;
-
-/// Routes that are open to tokens with `sources`: their handlers check the sources, or concern no
-/// event.
-const OPEN_TO_LIMITED_CALLERS: [&str; 7] =
-    [event::PATH, events::PATH, mcp::PATH, openapi::PATH, query::LABEL, stream::PATH, OTHER];
 
 /// Number of requests beyond the limit that are served if they are for metrics.
 const RESERVED_SCRAPES: usize = 16;
@@ -39,14 +34,20 @@ const RESERVED_SCRAPES: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Guard {
     state: Arc<ServerState>,
-    /// Label of the route in metrics and logs.
-    route: &'static str,
-    durations: Histogram,
+    /// Counts of the responses, with the label of the route in metrics and logs.
+    responses: Arc<RouteResponses>,
+    /// Durations of the route's class; `None` if the requests match no route.
+    durations: Option<Histogram>,
     /// True if tokens with `sources` may use the route.
     is_open_to_limited_callers: bool,
     /// True if the requests match no route.
     is_fallback: bool,
 }
+
+/// Extension of a request whose response can be replaced by that of an error after its route. The
+/// response then has its [`RouteResponses`] as an extension, for the caller to count it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CountedLater;
 
 /// Middleware that runs the handler behind a [`Guard`].
 pub(crate) async fn layer(State(guard): State<Guard>, request: Request, next: Next) -> Response {
@@ -54,12 +55,19 @@ pub(crate) async fn layer(State(guard): State<Guard>, request: Request, next: Ne
 }
 
 impl Guard {
-    /// Creates the guard of a route. `route` is its label in the metrics.
-    pub(crate) fn new(state: Arc<ServerState>, route: &'static str) -> Self {
-        let durations = state.metrics.request_durations(route);
-        let is_open_to_limited_callers = OPEN_TO_LIMITED_CALLERS.contains(&route);
-        let is_fallback = route == OTHER;
-        Self { state, route, durations, is_open_to_limited_callers, is_fallback }
+    /// Creates the guard of a route. `route` is the template of its path.
+    pub(crate) fn new(state: Arc<ServerState>, route: &str, class: RouteClass) -> Self {
+        let responses = state.metrics.requests.responses(route);
+        let durations = Some(state.metrics.requests.durations(class));
+        let is_open_to_limited_callers = is_open_to_limited_callers(class);
+        Self { state, responses, durations, is_open_to_limited_callers, is_fallback: false }
+    }
+
+    /// Creates the guard of requests that match no route.
+    pub(crate) fn fallback(state: Arc<ServerState>) -> Self {
+        let responses = state.metrics.requests.responses(OTHER);
+        let is_open_to_limited_callers = true;
+        Self { state, responses, durations: None, is_open_to_limited_callers, is_fallback: true }
     }
 
     /// Passes the request to the handler, or rejects it with the reason. The handler finds the
@@ -73,9 +81,10 @@ impl Guard {
     ) -> Response {
         let scope = required_scope(request.method(), request.uri().path());
         let mut log = RequestLog::new(&request);
+        let counted_later = request.extensions().get::<CountedLater>().is_some();
         let mut response = match self.admit(&request, scope) {
             Ok((_permit, caller)) => {
-                let _timer = Timer::start(&self.durations);
+                let _timer = self.durations.as_ref().map(Timer::start);
                 log.holder = Some(caller.holder());
                 request.extensions_mut().insert(caller);
                 if scope == Some(Scope::Ingest) {
@@ -97,9 +106,14 @@ impl Guard {
         };
         add_security_headers(response.headers_mut());
         if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-            log.refused(&self.state.refusals, self.route, &response, &refusal);
+            log.refused(&self.state.refusals, self.responses.route(), &response, &refusal);
         }
         log.finished(&response);
+        if counted_later {
+            response.extensions_mut().insert(self.responses.clone());
+        } else {
+            self.responses.count(response.status());
+        }
         response
     }
 
@@ -145,6 +159,15 @@ impl Guard {
         };
         let permit = self.state.in_flight.acquire(max_requests)?;
         Ok((Some(permit), caller))
+    }
+}
+
+/// Returns whether a class of routes is open to tokens with `sources`: the handlers check the
+/// sources, or concern no event.
+fn is_open_to_limited_callers(class: RouteClass) -> bool {
+    match class {
+        RouteClass::Ingest | RouteClass::Query | RouteClass::Stream => true,
+        RouteClass::Admin | RouteClass::Probe => false,
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! Every handler runs behind a [`guard`], which also measures the duration of its requests. The
 //! guard derives the scope from the method; only a route that receives events is added there. It
-//! rejects tokens with `sources`, unless the route is added to those that limit their callers.
+//! rejects tokens with `sources`, unless the class of the route has handlers that limit their
+//! callers.
 //!
 //! On the connections of a [`Server`](crate::Server), [`dispatch`] passes `POST /event` to its
 //! handler without the router. Layers of the router do not run for these requests.
@@ -16,7 +17,7 @@ pub(crate) mod dispatch;
 mod event;
 mod event_problem;
 mod events;
-mod guard;
+pub(crate) mod guard;
 mod health;
 mod mcp;
 mod metrics;
@@ -43,6 +44,7 @@ use utoipa_axum::routes;
 use self::guard::Guard;
 use self::sinks::{adopt, dead_letters, divert, replay};
 use crate::event_store::EventStoreHandle;
+use crate::metrics::requests::RouteClass;
 use crate::options::ServerOptions;
 use crate::problem::Problem;
 use crate::request::cors;
@@ -51,8 +53,6 @@ use crate::state::ServerState;
 /// Methods that a route can have.
 const METHODS: [Method; 5] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-/// Label in the metrics of requests that match no route.
-const OTHER: &str = "other";
 
 type Routes = UtoipaMethodRouter<Arc<ServerState>>;
 
@@ -75,38 +75,32 @@ pub fn router(
     Ok(with_state(state))
 }
 
-/// Returns the route table: groups of routes, each with its label in the metrics.
-fn table() -> Vec<(&'static str, Vec<Routes>)> {
+/// Returns the route table, by class. The class decides about the metrics of a route, and whether
+/// tokens with `sources` may use it.
+fn table() -> Vec<(RouteClass, Vec<Routes>)> {
+    let ingest = vec![routes!(event::post_event), routes!(events::post_events)];
+    let mut query = query::table();
+    query.extend([routes!(mcp::post_message), routes!(openapi::get_openapi)]);
+    let admin = vec![
+        routes!(sinks::get_sinks),
+        routes!(sinks::delete_sink),
+        routes!(divert::post_retry),
+        routes!(adopt::post_adoption),
+        routes!(dead_letters::get_dead_letters, dead_letters::delete_dead_letters),
+        routes!(dead_letters::get_dead_letter, dead_letters::delete_dead_letter),
+        routes!(dead_letters::post_dead_letters),
+        routes!(divert::post_diversion),
+        routes!(replay::post_replay, replay::delete_replay),
+        routes!(reload::post_reload),
+    ];
+    let probe =
+        vec![routes!(metrics::get_metrics), routes!(health::livez), routes!(health::readyz)];
     vec![
-        (event::PATH, vec![routes!(event::post_event)]),
-        (events::PATH, vec![routes!(events::post_events)]),
-        (
-            "/v1/sinks",
-            vec![
-                routes!(sinks::get_sinks),
-                routes!(sinks::delete_sink),
-                routes!(divert::post_retry),
-                routes!(adopt::post_adoption),
-            ],
-        ),
-        (
-            "/v1/sinks/{name}/dead-letters",
-            vec![
-                routes!(dead_letters::get_dead_letters, dead_letters::delete_dead_letters),
-                routes!(dead_letters::get_dead_letter, dead_letters::delete_dead_letter),
-                routes!(dead_letters::post_dead_letters),
-                routes!(divert::post_diversion),
-            ],
-        ),
-        ("/v1/sinks/{name}/replay", vec![routes!(replay::post_replay, replay::delete_replay)]),
-        (metrics::PATH, vec![routes!(metrics::get_metrics)]),
-        ("/livez", vec![routes!(health::livez)]),
-        ("/readyz", vec![routes!(health::readyz)]),
-        ("/-/reload", vec![routes!(reload::post_reload)]),
-        (query::LABEL, query::table()),
-        (stream::PATH, vec![routes!(stream::get_stream)]),
-        (mcp::PATH, vec![routes!(mcp::post_message)]),
-        (openapi::PATH, vec![routes!(openapi::get_openapi)]),
+        (RouteClass::Ingest, ingest),
+        (RouteClass::Query, query),
+        (RouteClass::Stream, vec![routes!(stream::get_stream)]),
+        (RouteClass::Admin, admin),
+        (RouteClass::Probe, probe),
     ]
 }
 
@@ -122,12 +116,14 @@ pub(crate) fn is_monitoring(path: &str) -> bool {
 
 /// Returns the router over this state.
 pub(crate) fn with_state(state: Arc<ServerState>) -> Router {
-    let guard =
-        |label| middleware::from_fn_with_state(Guard::new(state.clone(), label), guard::layer);
-    let (routes, document) = openapi_router(|label, (schemas, paths, methods)| {
-        (schemas, paths, methods.route_layer(guard(label)))
+    let layer = |guard| middleware::from_fn_with_state(guard, guard::layer);
+    let (routes, document) = openapi_router(|class, (schemas, paths, methods)| {
+        let path = paths.paths.keys().next().expect("a route has a path");
+        let guard = Guard::new(state.clone(), path, class);
+        (schemas, paths, methods.route_layer(layer(guard)))
     })
     .split_for_parts();
+    let fallback = || layer(Guard::fallback(state.clone()));
     let operations = operations(&document);
     let known = operations
         .iter()
@@ -136,8 +132,8 @@ pub(crate) fn with_state(state: Arc<ServerState>) -> Router {
         .join(", ");
     let not_found = |uri: Uri| async move { not_found(&uri, &known) };
     let routes = routes
-        .fallback(not_found.layer(guard(OTHER)))
-        .method_not_allowed_fallback(method_not_allowed.layer(guard(OTHER)))
+        .fallback(not_found.layer(fallback()))
+        .method_not_allowed_fallback(method_not_allowed.layer(fallback()))
         .with_state(state.clone());
     match &state.cors_origins {
         // Outside of the guards: browsers send a preflight request without a token.
@@ -160,14 +156,12 @@ fn openapi_document() -> OpenApi {
 }
 
 /// Returns the routes of the [`table`], each at the path of its description. `adapt` gets each with
-/// the label of its group.
-fn openapi_router(
-    adapt: impl Fn(&'static str, Routes) -> Routes,
-) -> OpenApiRouter<Arc<ServerState>> {
+/// its class.
+fn openapi_router(adapt: impl Fn(RouteClass, Routes) -> Routes) -> OpenApiRouter<Arc<ServerState>> {
     let mut router = OpenApiRouter::with_openapi(openapi::document());
-    for (label, group) in table() {
+    for (class, group) in table() {
         for routes in group {
-            router = router.routes(adapt(label, routes));
+            router = router.routes(adapt(class, routes));
         }
     }
     router

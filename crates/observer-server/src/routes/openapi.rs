@@ -19,9 +19,6 @@ use utoipa::{IntoResponses, PartialSchema, ToSchema};
 use crate::problem::{PROBLEM_JSON, ProblemDetails};
 use crate::state::ServerState;
 
-/// Path of the route.
-pub(super) const PATH: &str = "/openapi.json";
-
 const DESCRIPTION: &str = "\
     Accepts outcome events, makes them durable, and fans them out to sinks.\n\n\
     Sending events requires the scope `ingest`, reading requires `read`, and other changes require \

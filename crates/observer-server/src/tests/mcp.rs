@@ -288,5 +288,6 @@ async fn requests_are_measured_under_their_route() {
     let mut client = server.client().await;
     answer(&send(&mut client, "", &call("problems", json!({}))).await);
     let metrics = client.get("/metrics").await.body;
-    assert!(metrics.contains("route=\"/mcp\"} 1"), "{metrics}");
+    let counted = "observer_http_requests_total{route=\"/mcp\",code=\"200\"} 1\n";
+    assert!(metrics.contains(counted), "{metrics}");
 }

@@ -6,7 +6,8 @@ use prometheus::Registry;
 
 use super::support::client::{Client, TEST_TIMEOUT};
 use super::support::setup::{EVENT, event, options, serve, serve_plain, sink};
-use crate::{BindError, Server};
+use crate::request::access::{Access, Scope, Scopes, Token, TokenDigest};
+use crate::{BindError, Server, ServerOptions};
 
 /// Returns the samples by name and labels. Panics at a line that is neither sample nor comment.
 async fn samples(client: &mut Client) -> BTreeMap<String, f64> {
@@ -116,7 +117,11 @@ async fn known_series_start_at_zero_and_count() {
     for reason in reasons {
         assert_eq!(before[&format!("observer_rejected_events_total{{reason=\"{reason}\"}}")], 0.0);
     }
-    assert_eq!(before["observer_request_seconds_count{route=\"/event\"}"], 0.0);
+    for class in ["ingest", "query", "stream", "admin", "probe"] {
+        let name = format!("observer_request_duration_seconds_count{{route_class=\"{class}\"}}");
+        assert_eq!(before[&name], 0.0);
+    }
+    assert_eq!(before["observer_journal_limit_bytes"], f64::from(256 << 20));
     for name in ["duplicate", "changed"] {
         let name = format!("observer_{name}_events_total{{principal=\"anonymous\"}}");
         assert_eq!(before[&name], 0.0);
@@ -136,8 +141,10 @@ async fn known_series_start_at_zero_and_count() {
     assert_eq!(after["observer_duplicate_events_total{principal=\"anonymous\"}"], 2.0);
     assert_eq!(after["observer_changed_events_total{principal=\"anonymous\"}"], 1.0);
     assert_eq!(after["observer_rejected_events_total{reason=\"invalid\"}"], 1.0);
-    assert_eq!(after["observer_request_seconds_count{route=\"/event\"}"], 4.0);
-    assert_eq!(after["observer_request_seconds_count{route=\"/metrics\"}"], 1.0);
+    let timed = |class| {
+        after[&format!("observer_request_duration_seconds_count{{route_class=\"{class}\"}}")]
+    };
+    assert_eq!((timed("ingest"), timed("probe")), (4.0, 1.0));
     assert!(after["observer_journal_sync_seconds_count"] >= 1.0);
     assert!(after["observer_journal_bytes"] > 0.0);
     if cfg!(target_os = "linux") {
@@ -145,15 +152,30 @@ async fn known_series_start_at_zero_and_count() {
     }
 }
 
+/// Returns the responses by route and status code.
+fn responses(samples: &BTreeMap<String, f64>) -> Vec<(&str, &str, f64)> {
+    let counts = samples.iter().filter_map(|(series, count)| {
+        let labels = series.strip_prefix("observer_http_requests_total{route=\"")?;
+        let (route, code) = labels.strip_suffix("\"}")?.split_once("\",code=\"")?;
+        Some((route, code, *count))
+    });
+    counts.collect()
+}
+
 #[tokio::test]
-async fn each_request_is_timed_under_the_label_of_its_route() {
+async fn responses_are_counted_by_route_and_code_and_timed_by_class() {
     let server = serve_plain().await;
     let mut client = server.client().await;
-    assert_eq!(client.post(EVENT).await.status, 200);
+    for body in [EVENT, "[]", EVENT] {
+        client.post(body).await;
+    }
     for path in [
         "/v1/sinks",
         "/v1/sinks/archive/dead-letters",
         "/v1/sinks/archive/dead-letters/00000000-0000-0000-0000-000000000007",
+        "/v1/sinks/other/dead-letters/00000000-0000-0000-0000-000000000008",
+        "/v1/events?limit=1",
+        "/v1/events/00000000-0000-0000-0000-000000000007",
         "/livez",
         "/readyz",
         "/openapi.json",
@@ -164,27 +186,70 @@ async fn each_request_is_timed_under_the_label_of_its_route() {
         client.get(path).await;
     }
     let samples = samples(&mut client).await;
-    let counts = samples.iter().filter_map(|(series, count)| {
-        let label = series.strip_prefix("observer_request_seconds_count{route=\"")?;
-        Some((label.strip_suffix("\"}")?, *count))
-    });
     let expected = [
-        ("/-/reload", 0.0),
-        ("/event", 1.0),
-        ("/livez", 1.0),
-        ("/mcp", 0.0),
-        ("/metrics", 0.0),
-        ("/openapi.json", 1.0),
-        ("/readyz", 1.0),
-        ("/v1/events", 0.0),
-        ("/v1/sinks", 1.0),
-        ("/v1/sinks/{name}/dead-letters", 2.0),
-        ("/v1/sinks/{name}/replay", 0.0),
-        ("/v1/stream", 0.0),
-        ("other", 2.0),
-        ("query", 0.0),
+        ("/event", "200", 2.0),
+        ("/event", "422", 1.0),
+        ("/livez", "200", 1.0),
+        ("/openapi.json", "200", 1.0),
+        ("/readyz", "200", 1.0),
+        ("/v1/events", "404", 1.0),
+        ("/v1/events/{id}", "404", 1.0),
+        ("/v1/sinks", "200", 1.0),
+        ("/v1/sinks/{name}/dead-letters", "404", 1.0),
+        ("/v1/sinks/{name}/dead-letters/{id}", "404", 2.0),
+        ("other", "404", 1.0),
+        ("other", "405", 1.0),
     ];
-    assert_eq!(counts.collect::<Vec<_>>(), expected);
+    assert_eq!(responses(&samples), expected);
+    let timed = |class| {
+        samples[&format!("observer_request_duration_seconds_count{{route_class=\"{class}\"}}")]
+    };
+    let counts = ["ingest", "query", "stream", "admin", "probe"].map(timed);
+    assert_eq!(counts, [3.0, 3.0, 0.0, 4.0, 2.0], "requests that match no route have no class");
+}
+
+#[tokio::test]
+async fn requests_that_are_refused_before_a_handler_are_counted() {
+    let token = Token {
+        name: "ci".to_owned(),
+        digests: vec![TokenDigest::of("secret")],
+        scopes: Scopes::ALL,
+        sources: None,
+        rate: None,
+    };
+    let access = Access { tokens: vec![token], anonymous: Scopes::from_iter([Scope::Read]) };
+    let options = ServerOptions { access, ..options() };
+    let server = serve(options, Pipeline::builder().start().await.unwrap()).await;
+    let send = async |request: &str| {
+        let mut client = server.client().await;
+        client.send(request).await;
+        client.response().await.status
+    };
+    let fields = "x: y\r\n".repeat(101);
+    let long = format!("GET /livez HTTP/1.1\r\nhost: test\r\n{fields}\r\n");
+    let requests = [
+        ("POST /event HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n", 401),
+        ("POST /event HTTP/1.1\r\nhost: evil\r\ncontent-length: 0\r\n\r\n", 421),
+        ("DELETE /v1/sinks/a HTTP/1.1\r\nhost: test\r\n\r\n", 401),
+        ("GET /v1/sinks HTTP/1.1\r\nhost: evil\r\n\r\n", 421),
+        ("DELETE /nowhere HTTP/1.1\r\nhost: evil\r\n\r\n", 421),
+        ("not HTTP at all\r\n\r\n", 400),
+        (long.as_str(), 431),
+    ];
+    for (request, status) in requests {
+        assert_eq!(send(request).await, status, "{request:.80}");
+    }
+    let samples = samples(&mut server.client().await).await;
+    let expected = [
+        ("/event", "401", 1.0),
+        ("/event", "421", 1.0),
+        ("/v1/sinks", "421", 1.0),
+        ("/v1/sinks/{name}", "401", 1.0),
+        ("other", "400", 1.0),
+        ("other", "421", 1.0),
+        ("other", "431", 1.0),
+    ];
+    assert_eq!(responses(&samples), expected);
 }
 
 #[tokio::test]

@@ -196,6 +196,38 @@ async fn tls_reload_applies_to_new_connections_only() {
 }
 
 #[tokio::test]
+async fn expiry_of_the_served_certificate_is_exported_and_follows_a_reload() {
+    const NAME: &str = "observer_certificate_expiry_timestamp_seconds";
+    let authority = Authority::new("one");
+    let files = Files::of(&authority.sign_until(2030));
+    let server = serve_tls(files.options()).await;
+    let exported = async || {
+        let metrics = server.client().await.get("/metrics").await.body;
+        let line = metrics.lines().find(|line| line.starts_with(NAME));
+        line.map(str::to_owned)
+    };
+    let sample = |file: &str, seconds: u64| {
+        Some(format!("{NAME}{{file={:?}}} {seconds}", files.path(file).display().to_string()))
+    };
+    assert_eq!(exported().await, sample("cert.pem", 1_893_456_000));
+
+    files.write_identity(&authority.sign_until(2031));
+    server.tls.as_ref().unwrap().reload(&files.options()).unwrap();
+    assert_eq!(exported().await, sample("cert.pem", 1_924_992_000));
+
+    let renamed = TlsOptions {
+        cert: files.write("renamed.pem", &std::fs::read_to_string(files.path("cert.pem")).unwrap()),
+        ..files.options()
+    };
+    server.tls.as_ref().unwrap().reload(&renamed).unwrap();
+    assert_eq!(exported().await, sample("renamed.pem", 1_924_992_000));
+
+    let plain = serve(options(), Pipeline::builder().start().await.unwrap()).await;
+    let metrics = plain.client().await.get("/metrics").await.body;
+    assert!(!metrics.contains(NAME), "{metrics}");
+}
+
+#[tokio::test]
 async fn sessions_are_resumed_only_without_client_certificates() {
     use rustls::HandshakeKind::{Full, Resumed};
     let (authority, clients) = (Authority::new("one"), Authority::new("clients"));

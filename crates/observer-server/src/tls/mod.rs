@@ -2,6 +2,7 @@
 //!
 //! Certificates and keys are in PEM files. Versions 1.2 and 1.3 are supported, by rustls with ring.
 
+mod certificate;
 mod error;
 mod pem;
 
@@ -17,7 +18,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-pub use error::{TlsError, TlsFile};
+pub(crate) use self::certificate::Certificate;
+pub use self::error::{TlsError, TlsFile};
 
 /// Addresses and files of TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +41,14 @@ pub struct TlsOptions {
 /// Handle to the TLS configuration of new connections. Clones share it.
 #[derive(Clone)]
 pub struct TlsHandle {
-    current: Arc<ArcSwap<ServerConfig>>,
+    current: Arc<ArcSwap<Loaded>>,
+}
+
+/// Contents of the files.
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// Certificate that is served; `None` if its validity can't be parsed.
+    certificate: Option<Certificate>,
 }
 
 impl TlsHandle {
@@ -48,7 +57,7 @@ impl TlsHandle {
     /// # Errors
     /// If a file can't be used. The error names the file.
     pub fn load(options: &TlsOptions) -> Result<Self, TlsError> {
-        Ok(Self { current: Arc::new(ArcSwap::new(read(options)?)) })
+        Ok(Self { current: Arc::new(ArcSwap::from_pointee(read(options)?)) })
     }
 
     /// Reads the files again, for new connections. Open connections and the addresses stay.
@@ -56,7 +65,7 @@ impl TlsHandle {
     /// # Errors
     /// If a file can't be used. The error names the file, and the configuration stays.
     pub fn reload(&self, options: &TlsOptions) -> Result<(), TlsError> {
-        self.current.store(read(options)?);
+        self.current.store(Arc::new(read(options)?));
         Ok(())
     }
 
@@ -67,7 +76,12 @@ impl TlsHandle {
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.current.load_full().into()
+        self.current.load().config.clone().into()
+    }
+
+    /// Returns file and expiry of the certificate that is served.
+    pub(crate) fn certificate(&self) -> Option<Certificate> {
+        self.current.load().certificate.clone()
     }
 }
 
@@ -115,8 +129,11 @@ fn roots(path: &Path, certificates: &[CertificateDer<'static>]) -> Result<RootCe
     Ok(roots)
 }
 
-fn read(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(options: &TlsOptions) -> Result<Loaded, TlsError> {
     let identity = identity(&options.cert, &options.key)?;
+    let certificate = identity.end_entity_cert().ok().and_then(certificate::expiry);
+    let certificate =
+        certificate.map(|expires| Certificate { file: options.cert.clone(), expires });
     // Passed here rather than installed, since the process may belong to an embedding program.
     let provider = Arc::new(ring::default_provider());
     let clients = match &options.client_ca {
@@ -134,7 +151,7 @@ fn read(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok(Arc::new(config))
+    Ok(Loaded { config: Arc::new(config), certificate })
 }
 
 fn client_verifier(

@@ -57,6 +57,7 @@ fn reserve_shrinks_while_other_programs_take_space_and_is_refilled_later() {
     let (journal, _) = open(options());
     fs.fill_up();
     fs.switches.set(|switches| &switches.takes_free_space, true);
+    assert_eq!(journal.status().reserve_bytes, 64 * 1024);
     let mut commits = 0;
     loop {
         journal.set_position("archive", commits + 2, "".into());
@@ -66,11 +67,14 @@ fn reserve_shrinks_while_other_programs_take_space_and_is_refilled_later() {
         commits += 1;
     }
     assert!((10..20).contains(&commits), "{commits}");
+    let reserve_bytes = journal.status().reserve_bytes;
+    assert!(reserve_bytes < 4096, "{reserve_bytes} bytes are left");
     fs.switches.set(|switches| &switches.takes_free_space, false);
     free_space(&fs);
     journal.maintain().unwrap();
     let reserve = fs.memory.open(Path::new("j/positions.reserve"), OpenMode::Read).unwrap();
     assert_eq!(reserve.size().unwrap(), 64 * 1024);
+    assert_eq!(journal.status().reserve_bytes, 64 * 1024);
 }
 
 #[test]

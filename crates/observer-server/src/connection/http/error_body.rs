@@ -4,6 +4,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::http::StatusCode;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::connection::reject;
 use crate::connection::stream::forward::forward;
 use crate::connection::stream::linger::LingerFlag;
+use crate::metrics::requests::RouteResponses;
 use crate::problem::Problem;
 
 /// Number of header fields that hyper accepts.
@@ -24,14 +26,21 @@ pub(crate) struct ErrorBodyStream<S> {
     stream: S,
     linger: LingerFlag,
     max_head: usize,
+    responses: Arc<RouteResponses>,
     /// Response that replaces hyper's, and the number of its bytes that were sent.
     response: Option<(Vec<u8>, usize)>,
 }
 
 impl<S: AsyncWrite + Unpin> ErrorBodyStream<S> {
-    /// Wraps a stream. `max_head` is the limit of a head in bytes, as hyper is configured.
-    pub(crate) fn new(stream: S, linger: LingerFlag, max_head: usize) -> Self {
-        Self { stream, linger, max_head, response: None }
+    /// Wraps a stream. `max_head` is the limit of a head in bytes, as hyper is configured. The
+    /// replaced responses are counted in `responses`.
+    pub(crate) fn new(
+        stream: S,
+        linger: LingerFlag,
+        max_head: usize,
+        responses: Arc<RouteResponses>,
+    ) -> Self {
+        Self { stream, linger, max_head, responses, response: None }
     }
 
     /// Sends the replacement if `bytes` are an error response of hyper's own. Returns `None` if
@@ -44,6 +53,7 @@ impl<S: AsyncWrite + Unpin> ErrorBodyStream<S> {
         if self.response.is_none() {
             let Some(status) = own_response(bytes) else { return Poll::Ready(None) };
             self.linger.set();
+            self.responses.count(status);
             self.response = Some((reject::response_bytes(self.problem(status)), 0));
         }
         while let Some((response, sent)) = &mut self.response {

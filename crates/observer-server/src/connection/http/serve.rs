@@ -162,7 +162,9 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, service: Arc<Connect
         let service = service.clone();
         Box::pin(async move { Ok::<_, Infallible>(service.call(request).await) })
     };
-    let stream = TokioIo::new(ErrorBodyStream::new(stream, linger.clone(), MAX_BUFFER));
+    let unrouted = context.unrouted.clone();
+    let stream = ErrorBodyStream::new(stream, linger.clone(), MAX_BUFFER, unrouted);
+    let stream = TokioIo::new(stream);
     let mut connection = context.http.serve_connection(stream, hyper::service::service_fn(respond));
     let ended = run(&mut connection, |it| Pin::new(it).graceful_shutdown(), &service).await;
     if let Some(Err(error)) = ended {
@@ -187,6 +189,7 @@ async fn fail(
     if http2::is_preface(read) {
         let refusal = Refusal::new(malformed(), "the client speaks HTTP/2");
         service.log_refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, &refusal);
+        service.context.unrouted.count(StatusCode::HTTP_VERSION_NOT_SUPPORTED);
         let respond = http2::respond_505(&mut stream, BytesMut::from(read));
         // The client may be sending a body.
         service.flags.linger.set();
@@ -197,6 +200,7 @@ async fn fail(
         service.flags.linger.set();
         let problem = slow_head(service.context.header_timeout);
         service.log_refusal(StatusCode::REQUEST_TIMEOUT, &problem.refusal());
+        service.context.unrouted.count(StatusCode::REQUEST_TIMEOUT);
         reject::respond_on(stream, problem).await;
     } else if error.is_parse() {
         let refusal = Refusal::new(malformed(), &observer_core::report(error));

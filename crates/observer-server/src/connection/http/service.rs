@@ -17,10 +17,12 @@ use crate::connection::context::ConnectionContext;
 use crate::connection::reject::too_many_connections;
 use crate::connection::slots::Slot;
 use crate::connection::stream::Flags;
+use crate::metrics::requests::RouteResponses;
 use crate::request::limits::budget::{Holder, SMALL};
 use crate::request::limits::peer::Peer;
 use crate::request::refusals::{Refusal, RefusedRequest};
 use crate::routes;
+use crate::routes::guard::CountedLater;
 use crate::routes::stream::LastingResponse;
 use crate::security_headers::add_security_headers;
 
@@ -55,11 +57,15 @@ impl ConnectionService {
         let is_http_1_1 = request.version() == Version::HTTP_11;
         let is_metrics = routes::is_metrics(request.uri().path());
         let is_safe = request.method().is_safe();
-        let response = match self.place(&request) {
+        let mut response = match self.place(&request) {
             Some(_place) => self.dispatch(request).await,
             None => self.reject(request).into_response(),
         };
+        let route = response.extensions_mut().remove::<Arc<RouteResponses>>();
         let mut response = self.with_memory(response, is_safe, is_metrics);
+        if let Some(route) = route {
+            route.count(response.status());
+        }
         let stays_open = self.unread.discard(!closes(&response) && !expects_continue).await;
         if !stays_open || self.admission == Admission::Reserve {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -88,11 +94,14 @@ impl ConnectionService {
 
     async fn dispatch(&self, request: hyper::Request<Incoming>) -> Response {
         let mut request = request.map(|body| Body::new(self.unread.keep_rest_of(body)));
-        let is_get = request.method() == Method::GET;
+        let (is_get, is_safe) = (request.method() == Method::GET, request.method().is_safe());
         let extensions = request.extensions_mut();
         extensions.insert(self.peer);
         if is_get {
             extensions.insert(self.flags.watch.clone());
+        }
+        if is_safe {
+            extensions.insert(CountedLater);
         }
         if self.peer == Peer::AdminSocket {
             extensions.insert(ViaAdminSocket);
@@ -105,6 +114,7 @@ impl ConnectionService {
         drop(request);
         self.context.metrics.rejected_connections.inc();
         let mut response = too_many_connections(self.context.max_connections).into_response();
+        self.context.unrouted.count(response.status());
         add_security_headers(response.headers_mut());
         response
     }

@@ -49,11 +49,11 @@ enum Precision {
     Exact,
 }
 
-/// Media range of the header with its weight in thousandths.
+/// Range of the header with its weight in thousandths.
 #[derive(Debug, Clone, Copy)]
-struct Range<'a> {
-    name: &'a str,
-    weight: u16,
+pub(super) struct Range<'a> {
+    pub(super) name: &'a str,
+    pub(super) weight: u16,
 }
 
 /// Chooses the offered media type that the client prefers. Of several with the same weight, the
@@ -80,8 +80,8 @@ pub(crate) fn choose(headers: &HeaderMap, offered: &[Media]) -> Result<Media, Pr
 }
 
 impl<'a> Range<'a> {
-    /// Parses a media range. Its parameters are ignored, and so is a malformed weight.
-    fn parse(text: &'a str) -> Self {
+    /// Parses a range. Its parameters are ignored, and so is a malformed weight.
+    pub(super) fn parse(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let is_weight = |parameter: &&str| {

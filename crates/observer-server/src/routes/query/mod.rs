@@ -46,8 +46,6 @@ use crate::request::headers::accept::{self, Media};
 use crate::request::limits::in_flight::{QueriesInFlight, QueryPermit};
 use crate::state::ServerState;
 
-/// Label of all query routes in the metrics.
-pub(super) const LABEL: &str = "query";
 /// Largest number of rows of a page, if the request has none.
 const DEFAULT_LIMIT: usize = 100;
 

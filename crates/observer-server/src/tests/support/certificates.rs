@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
@@ -25,11 +27,20 @@ impl Authority {
 
     /// Signs an identity for a server on this machine or for a client.
     pub(crate) fn sign(&self, name: &str) -> Identity {
+        self.sign_params(&params(name))
+    }
+
+    /// Signs an identity that expires at the beginning of a year.
+    pub(crate) fn sign_until(&self, year: i32) -> Identity {
+        let mut params = params("server");
+        params.not_after = date_time_ymd(year, 1, 1);
+        self.sign_params(&params)
+    }
+
+    fn sign_params(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
-        Identity {
-            cert: params(name).signed_by(&key, &self.0).unwrap().pem(),
-            key: key.serialize_pem(),
-        }
+        let cert = params.clone().signed_by(&key, &self.0).unwrap().pem();
+        Identity { cert, key: key.serialize_pem() }
     }
 
     pub(crate) fn pem(&self) -> String {

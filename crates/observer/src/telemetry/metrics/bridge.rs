@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn unit_follows_from_the_suffix_of_the_name() {
         let check = |name: &str, expected: &str| assert_eq!(unit(name), expected, "{name}");
-        check("observer_request_seconds", "s");
+        check("observer_request_duration_seconds", "s");
         check("process_cpu_seconds_total", "s");
         check("observer_journal_bytes", "By");
         check("observer_events_total", "");
