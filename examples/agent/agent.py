@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -33,6 +34,30 @@ class Refusal(Exception):
 
 # What a request and its response can raise if there is no observer, or another server.
 FAILURES = (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, Refusal)
+
+
+def within(seconds, call):
+    """Returns the result of a call, or raises TimeoutError if it takes longer.
+
+    The timeout of urllib is that of each read, which a slow server never exceeds.
+    """
+    results = []
+
+    def run():
+        try:
+            results.append((call(), None))
+        except FAILURES as error:
+            results.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not results:
+        raise TimeoutError(f"no response within {seconds} s")
+    result, error = results[0]
+    if error:
+        raise error
+    return result
 
 
 class Observer:
@@ -63,9 +88,13 @@ class Observer:
         All are empty if the problem was never seen, or if the observer doesn't answer.
         """
         path = "/v1/signatures/" + urllib.parse.quote(sig_hash, safe="")
-        try:
+
+        def both():
             known = json.loads(self.request(path))
             return known["hint_id"], self.request(path, accept="text/markdown"), known
+
+        try:
+            return within(self.ask_seconds, both)
         except FAILURES as error:
             if getattr(error, "status", None) != 404:
                 self.complain("the observer can't be asked", error)
@@ -74,7 +103,8 @@ class Observer:
     def report(self, event):
         """Reports an outcome."""
         try:
-            self.request("/event", body=json.dumps(event).encode())
+            body = json.dumps(event).encode()
+            within(REPORT_SECONDS, lambda: self.request("/event", body=body))
             self.reported += 1
         except FAILURES as error:
             self.lost += 1
@@ -83,7 +113,7 @@ class Observer:
     def query(self, path):
         """Returns the response to a query, or None without one."""
         try:
-            return json.loads(self.request(path))
+            return within(self.ask_seconds, lambda: json.loads(self.request(path)))
         except FAILURES as error:
             self.complain("the observer can't be asked", error)
             return None
@@ -97,12 +127,13 @@ class Observer:
 
 
 def choose_model(known, models):
-    """Returns the model that the observer has evidence for, or else the one tried least here."""
+    """Returns the model that the observer has evidence for, or else one of those tried least."""
     following = (known.get("next") or {}).get("model")
     if following in models:
         return following
     tried = {row["model"]: row["attempts"] for row in known.get("models", [])}
-    return min(models, key=lambda model: tried.get(model, 0))
+    least = min(tried.get(model, 0) for model in models)
+    return random.choice([model for model in models if tried.get(model, 0) == least])
 
 
 def write_prompt(problem, summary):
@@ -246,8 +277,11 @@ def parse_options():
 def main():
     options = parse_options()
     random.seed(options.seed)
-    observer = Observer(options.url, read_token(), options.ask_seconds)
-    model = RecordedModel(options.runs)
+    try:
+        token, model = read_token(), RecordedModel(options.runs)
+    except (OSError, ValueError, LookupError) as error:
+        sys.exit(f"the token or the recorded runs can't be read: {error}")
+    observer = Observer(options.url, token, options.ask_seconds)
     print("The model is scripted: it replays recorded runs, whatever the prompt says.")
     before = attempts_so_far(observer)
     problems = model.problems

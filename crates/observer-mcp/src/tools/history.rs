@@ -104,7 +104,8 @@ fn full(summary: &str, problem: &Problem, now: Timestamp, budget: Budget) -> Str
     let mut rows = vec!["model,attempts,solved,usd,last".to_owned()];
     rows.extend(problem.models.iter().map(|of| {
         let (attempts, solved) = (of.attempts.to_string(), of.solved.to_string());
-        row([optional(of.model.as_deref()), attempts, solved, usd(of.cost, 0), age(of.last, now)])
+        let cost = usd(of.cost, problem.unpriced);
+        row([optional(of.model.as_deref()), attempts, solved, cost, age(of.last, now)])
     }));
     if !problem.failures.is_empty() {
         rows.push("failure,count,last,text".to_owned());
@@ -129,7 +130,8 @@ fn full(summary: &str, problem: &Problem, now: Timestamp, budget: Budget) -> Str
         let mut shown = vec![summary.to_owned()];
         shown.extend_from_slice(&rows[..count]);
         if count < rows.len() {
-            shown.push(format!("{} more lines are left out.", rows.len() - count));
+            let omitted = rows.len() - count;
+            shown.push(format!("{omitted} more lines are left out; `search` has all attempts."));
         }
         lines(shown)
     })

@@ -94,18 +94,20 @@ fn render(models: &Models, verdict: &str, count: usize) -> String {
     });
     let head = [DATA, "model,attempts,solved,ci_low,ci_high,usd_per_solved,comparable_on"];
     let omitted = models.models.len() - count;
-    let more = (omitted > 0).then(|| format!("{omitted} more models are left out."));
+    let more = (omitted > 0).then(|| {
+        format!("{omitted} more models are left out; give `sig_hash` or `source`, or `max_chars`.")
+    });
     let tail = more.into_iter().chain([verdict.to_owned()]);
     lines(head.map(str::to_owned).into_iter().chain(rows).chain(tail))
 }
 
-/// Returns the result of a comparison in a sentence. It names models as they are, so it is quoted
+/// Returns the result of a comparison in a sentence. It may name models as they are; it is quoted
 /// if one of these is no plain name.
 fn verdict(comparison: &Comparison) -> String {
     let Comparison { a, b, text, .. } = comparison;
     let (shown_a, shown_b) = (name(a), name(b));
-    let is_plain = shown_a == *a && shown_b == *b;
-    let text = match is_plain {
+    let is_plain = |name: &str, shown: &str| name == shown || !text.contains(name);
+    let text = match is_plain(a, &shown_a) && is_plain(b, &shown_b) {
         true => clean::line(text, MAX_VERDICT),
         false => clean::quoted(text, MAX_VERDICT),
     };

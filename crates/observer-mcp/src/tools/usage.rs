@@ -78,7 +78,9 @@ fn render(report: &UsageReport, by_day: bool, count: usize) -> String {
     let rows = report.rows.iter().skip(skipped).take(count);
     let rows = rows.map(|of| figures(optional(of.key.as_deref()), of));
     let omitted = report.omitted + (report.rows.len() - count) as u64;
-    let more = (omitted > 0).then(|| format!("{omitted} more rows count in the total alone."));
+    let more = (omitted > 0).then(|| {
+        format!("{omitted} more rows count in the total alone; raise `limit` or `max_chars`.")
+    });
     let head = [DATA, "key,attempts,solved,input,output,reported,priced,unpriced"];
     let total = figures("total".to_owned(), &report.total);
     lines(head.map(str::to_owned).into_iter().chain(rows).chain([total]).chain(more))

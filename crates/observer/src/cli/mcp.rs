@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use clap::Args;
 use observer_mcp::stdio::{self, Forward, NoAnswer, call_message, read_response};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value};
 
 use super::connect::error::detail;
@@ -45,6 +45,16 @@ pub(super) async fn run(arguments: McpArgs, config: Option<&Path>) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns the URL of the tools. The URL that clients of HTTP are set up with may be given, too.
+fn route(remote: &Remote) -> Url {
+    let mut url = remote.at(&["mcp"]);
+    if let Some(base) = url.path().strip_suffix("/mcp/mcp") {
+        let path = format!("{base}/mcp");
+        url.set_path(&path);
+    }
+    url
+}
+
 /// Running observer that answers calls.
 struct Running(Remote);
 
@@ -53,7 +63,7 @@ impl Forward for Running {
     async fn call(&self, tool: &str, arguments: Map<String, Value>) -> Result<String, String> {
         let Self(remote) = self;
         let message = call_message(tool, &arguments);
-        let url = remote.at(&["mcp"]);
+        let url = route(remote);
         let response = remote.send(Method::POST, url, Some(message), Timeout::Default).await;
         let response = response.map_err(|error| error.to_string())?;
         if !response.status.is_success() {
