@@ -27,7 +27,7 @@ they read through the admin socket. With it, the token needs the scope `read`.
 
 Exit codes:
   0  the client closed standard input
-  1  the client sent something else than a handshake
+  1  the client sent another message than a handshake first
   2  invalid usage, or a token or certificate that can't be used";
 
 #[derive(Debug, Args)]
