@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::figures::is_zero;
-use super::{Interval, Scope, Tokens};
+use super::{Interval, QueryError, Scope, Tokens};
 
 /// Request for figures of models.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +24,27 @@ pub struct ModelsRequest {
     pub by_source: bool,
     /// Two models to compare on the problems that both tried.
     pub compare: Option<(String, String)>,
+}
+
+impl ModelsRequest {
+    /// Returns the models to compare, given by the parameters `a` and `b`.
+    ///
+    /// # Errors
+    /// If one is given without the other, or both are the same.
+    pub fn pair(
+        a: Option<String>,
+        b: Option<String>,
+    ) -> Result<Option<(String, String)>, QueryError> {
+        match (a, b) {
+            (Some(a), Some(b)) if a == b => {
+                Err(QueryError::bad_request("b", "is the same model as `a`; name another"))
+            }
+            (Some(a), Some(b)) => Ok(Some((a, b))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(QueryError::bad_request("b", "is missing beside `a`")),
+            (None, Some(_)) => Err(QueryError::bad_request("a", "is missing beside `b`")),
+        }
+    }
 }
 
 /// Figures of models.

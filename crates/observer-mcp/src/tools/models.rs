@@ -54,15 +54,6 @@ pub(super) async fn answer(call: &Call<'_>) -> Result<String, QueryError> {
 fn request(call: &Call<'_>) -> Result<ModelsRequest, QueryError> {
     let arguments = &call.arguments;
     let (since, until) = arguments.window(Some(DEFAULT_SINCE), &TimeZone::UTC)?;
-    let compare = match (arguments.text("a")?, arguments.text("b")?) {
-        (Some(a), Some(b)) if a == b => {
-            return Err(QueryError::bad_request("b", "is the same model as `a`; name another"));
-        }
-        (Some(a), Some(b)) => Some((a, b)),
-        (None, None) => None,
-        (Some(_), None) => return Err(QueryError::bad_request("b", "is missing beside `a`")),
-        (None, Some(_)) => return Err(QueryError::bad_request("a", "is missing beside `b`")),
-    };
     Ok(ModelsRequest {
         scope: call.scope.clone(),
         source: arguments.text("source")?,
@@ -70,7 +61,7 @@ fn request(call: &Call<'_>) -> Result<ModelsRequest, QueryError> {
         since,
         until,
         by_source: false,
-        compare,
+        compare: ModelsRequest::pair(arguments.text("a")?, arguments.text("b")?)?,
     })
 }
 

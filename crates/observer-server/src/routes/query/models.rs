@@ -60,15 +60,6 @@ impl Query<ModelsRoute> {
     fn request(&self) -> Result<ModelsRequest, QueryError> {
         let values = &self.values;
         let (since, until) = values.window(&TimeZone::UTC)?;
-        let compare = match (values.string("a")?, values.string("b")?) {
-            (Some(a), Some(b)) if a == b => {
-                return Err(QueryError::bad_request("b", "is the same model as `a`; name another"));
-            }
-            (Some(a), Some(b)) => Some((a, b)),
-            (None, None) => None,
-            (Some(_), None) => return Err(QueryError::bad_request("b", "is missing beside `a`")),
-            (None, Some(_)) => return Err(QueryError::bad_request("a", "is missing beside `b`")),
-        };
         Ok(ModelsRequest {
             scope: self.scope.clone(),
             source: values.string("source")?,
@@ -76,7 +67,7 @@ impl Query<ModelsRoute> {
             since,
             until,
             by_source: values.flag("by_source")?.unwrap_or(false),
-            compare,
+            compare: ModelsRequest::pair(values.string("a")?, values.string("b")?)?,
         })
     }
 }
