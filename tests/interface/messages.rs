@@ -82,6 +82,49 @@ fn invalid_configuration_is_reported_with_its_key_and_a_remedy() {
 }
 
 #[test]
+fn check_rejects_what_can_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    std::fs::write(dir.path().join("a-file"), "").unwrap();
+    let listen = "server.listen = \"127.0.0.1:0\"\n";
+    for (config, expected) in [
+        (format!("server.listen = \"{taken}\"\n"), "the address is in use"),
+        (
+            "server.listen = \"192.0.2.1:0\"\naccess.anonymous = [\"ingest\"]\n".to_owned(),
+            "can't listen on 192.0.2.1:0",
+        ),
+        (
+            format!("{listen}journal.path = \"a-file\"\n"),
+            "a-file is a file; choose a folder in `journal.path`",
+        ),
+        (
+            format!("{listen}journal.path = \"a-file/journal\"\n"),
+            "a-file is a file; choose a folder in `journal.path`",
+        ),
+        (format!("{listen}server.hosts = [\"*.svc\"]\n"), "server.hosts[0]: must be a host name"),
+        (format!("{listen}journal.max_size = \"1KiB\"\n"), "must be at least 32KiB"),
+        (
+            format!("{listen}[sinks.a]\ntype = \"kb\"\nfilter = {{ source = [] }}\n"),
+            "sinks.a.filter.source: expected a string or a list of at least one string",
+        ),
+    ] {
+        let output = check(dir.path(), &config);
+        assert!(output.contains(expected) && !output.ends_with("code 0"), "{config}{output}");
+    }
+}
+
+#[tokio::test]
+async fn check_accepts_the_addresses_of_the_observer_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Observer::start(dir.path(), DEFAULTS);
+    let address = observer.url.strip_prefix("http://").unwrap();
+    let config = DEFAULTS.replace("127.0.0.1:0", address);
+    let output = check(dir.path(), &config);
+    assert!(config.contains(address) && output.ends_with("=> exit code 0"), "{output}");
+}
+
+#[test]
 fn check_of_a_valid_configuration_lists_each_sink() {
     let dir = tempfile::tempdir().unwrap();
     assert_snapshot!(check(dir.path(), DEFAULTS));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, Field};
@@ -48,8 +49,8 @@ pub struct Filter {
     /// Accepted range of `duration_ms`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<Range>,
-    /// Conditions that an event must not meet all of.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Conditions that an event must not meet all of; at least one.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "some_condition")]
     pub not: Option<Box<Filter>>,
 }
 
@@ -94,9 +95,20 @@ impl Filter {
     }
 }
 
+/// Reads a filter that has conditions: without one it matches every event, and its opposite none.
+fn some_condition<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Box<Filter>>, D::Error> {
+    let filter = Box::<Filter>::deserialize(deserializer)?;
+    if filter.matches_all() {
+        return Err(D::Error::custom("expected at least one condition, since none matches events"));
+    }
+    Ok(Some(filter))
+}
+
 /// Range of accepted numbers, both ends included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(try_from = "RawRange")]
 #[non_exhaustive]
 pub struct Range {
     /// Smallest accepted number.
@@ -105,6 +117,27 @@ pub struct Range {
     /// Largest accepted number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
+}
+
+/// Range as written, whose ends may be in the wrong order.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawRange {
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+impl TryFrom<RawRange> for Range {
+    type Error = String;
+
+    fn try_from(RawRange { min, max }: RawRange) -> Result<Self, String> {
+        match (min, max) {
+            (Some(min), Some(max)) if min > max => {
+                Err(format!("no number is from `min` {min} to `max` {max}; exchange the two"))
+            }
+            _ => Ok(Self { min, max }),
+        }
+    }
 }
 
 impl Range {
@@ -116,12 +149,18 @@ impl Range {
 
 /// Accepted values of a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a string or a list of strings")]
+#[serde(untagged, expecting = "expected a string or a list of at least one string")]
 pub enum AnyOf {
     /// One value.
     One(String),
-    /// Any of several values; with an empty list, no event matches.
-    Many(Vec<String>),
+    /// Any of several values. In a configuration there is at least one; with an empty list, no
+    /// event matches.
+    Many(#[serde(deserialize_with = "at_least_one")] Vec<String>),
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let values = Vec::<String>::deserialize(deserializer)?;
+    if values.is_empty() { Err(D::Error::custom("the list is empty")) } else { Ok(values) }
 }
 
 impl AnyOf {
@@ -137,6 +176,25 @@ impl AnyOf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filter_that_matches_no_event_is_rejected() {
+        for (filter, expected) in [
+            (r#"{"source":[]}"#, "expected a string or a list of at least one string"),
+            (r#"{"labels":{"branch":[]}}"#, "expected a string or a list of at least one string"),
+            (r#"{"not":{}}"#, "expected at least one condition"),
+            (r#"{"not":{"not":{}}}"#, "expected at least one condition"),
+            (r#"{"cost_usd":{"min":2,"max":1}}"#, "no number is from `min` 2 to `max` 1"),
+        ] {
+            let error = serde_json::from_str::<Filter>(filter).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{filter}: {error}");
+        }
+        for filter in
+            [r#"{"source":["a"]}"#, r#"{"not":{"ok":true}}"#, r#"{"cost_usd":{"min":1,"max":1}}"#]
+        {
+            serde_json::from_str::<Filter>(filter).unwrap();
+        }
+    }
 
     #[test]
     fn fields_lists_every_condition() {
@@ -172,7 +230,6 @@ mod tests {
         check(r#"{"ok":false,"source":"scenario"}"#, false);
         check(r#"{"staffer_id":"gpt-5","event_kind":"tests_failed"}"#, true);
         check(r#"{"cycle_id":"c"}"#, false);
-        check(r#"{"source":[]}"#, false);
     }
 
     #[test]
@@ -212,7 +269,6 @@ mod tests {
         check(r#"{"not":{"source":"bot","ok":true}}"#, true);
         check(r#"{"ok":false,"not":{"labels":{"branch":"main"}}}"#, false);
         check(r#"{"not":{"not":{"source":"bot"}}}"#, true);
-        check(r#"{"not":{}}"#, false);
     }
 
     #[test]

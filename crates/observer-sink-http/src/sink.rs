@@ -12,7 +12,7 @@ use observer_core::{
 };
 use observer_http_client::{Connections, Refusal, SizeLimit, run_blocking, transport_error};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, StatusCode};
 
 use crate::config::{Check, Compression, HttpConfig};
 use crate::items::{self, FailedItem};
@@ -215,24 +215,10 @@ impl HttpSink {
             }
         }
     }
-}
 
-#[async_trait]
-impl EventSink for HttpSink {
-    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
-        if self.settings.body.is_single() {
-            self.deliver_one_by_one(batch).await
-        } else {
-            self.deliver_together(batch).await
-        }
-    }
-
-    /// Does nothing: events are durable when the destination has responded.
-    async fn flush(&self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    async fn check(&self) -> Result<(), SinkError> {
+    /// Sends the request of the check. `denials` are statuses on which it fails in addition to those
+    /// that events would get whatever the method.
+    async fn request_check(&self, denials: &[StatusCode]) -> Result<(), SinkError> {
         let client = self.connections.renew().await?;
         let Settings { url, headers, signing_keys, check, destination, .. } = &*self.settings;
         let method = match check {
@@ -251,6 +237,7 @@ impl EventSink for HttpSink {
             401 if !signing_keys.is_empty() => return Ok(()),
             401 | 407 => ErrorKind::Unauthenticated,
             300..=399 | 404 | 410 => ErrorKind::Denied,
+            _ if denials.contains(&response.status) => ErrorKind::Denied,
             // The destination does not implement the method.
             501 => return Ok(()),
             429 | 503 => ErrorKind::Transient,
@@ -262,6 +249,32 @@ impl EventSink for HttpSink {
             "{description} (checked with {method}; see `check` if events receive another response)"
         );
         Err(response.error_with(kind, reason))
+    }
+}
+
+#[async_trait]
+impl EventSink for HttpSink {
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, SinkError> {
+        if self.settings.body.is_single() {
+            self.deliver_one_by_one(batch).await
+        } else {
+            self.deliver_together(batch).await
+        }
+    }
+
+    /// Does nothing: events are durable when the destination has responded.
+    async fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), SinkError> {
+        self.request_check(&[]).await
+    }
+
+    /// Fails on 403, too. [`check`](Self::check) does not: it would keep a sink parked whose
+    /// destination forbids the method of the check alone.
+    async fn inspect(&self) -> Result<(), SinkError> {
+        self.request_check(&[StatusCode::FORBIDDEN]).await
     }
 
     /// Returns 1 if each event has its own request, so that `timeout` bounds a request and each

@@ -55,6 +55,14 @@ pub(crate) async fn bind(addresses: &[String]) -> Result<Vec<TcpListener>, BindE
     bind_with(addresses, TcpListener::bind).await
 }
 
+/// Verifies that the addresses can be listened on, all at once. They are released again.
+///
+/// # Errors
+/// If [`Server::bind`](crate::Server::bind) would fail for one of them.
+pub async fn verify_addresses(addresses: &[String]) -> Result<(), BindError> {
+    bind(addresses).await.map(drop)
+}
+
 async fn bind_with<L>(
     addresses: &[String],
     listen: impl AsyncFn(SocketAddr) -> io::Result<L>,
@@ -144,6 +152,12 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let error = bind(std::slice::from_ref(&address)).await.unwrap_err();
+        let verified = verify_addresses(std::slice::from_ref(&address)).await.unwrap_err();
+        assert!(matches!(verified, BindError::InUse { .. }), "{verified}");
+        drop(taken);
+        for _ in 0..2 {
+            verify_addresses(std::slice::from_ref(&address)).await.unwrap();
+        }
         assert_eq!(
             error.to_string().replace(&address, "ADDRESS"),
             "can't listen on ADDRESS: the address is in use; stop the program that uses it, \

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use humantime::format_duration;
+use observer_journal::{OfflineJournal, OpenError};
 use observer_pipeline::verify_versions;
-use observer_server::Access;
+use observer_server::{Access, BindError, verify_addresses};
 use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::telemetry::{Settings, probe};
 use crate::{BuiltSink, Config, file_sinks, options, permissions};
 
-/// Timeout of the check of a sink whose `timeout` is absent. It is shorter than that of a delivery:
-/// an operator waits for the result.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of the check of a sink whose `timeout` is absent: that of a delivery, since a sink that
+/// responds within it works.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Number of files of strangers that are listed for each sink.
 const MAX_FILES: usize = 20;
@@ -75,10 +76,14 @@ pub(super) async fn report(
         }
     }
 
-    // The journal is not a sink, and has a line only if it can't be used.
-    if let Err(error) = verify_versions(&options::journal(config)) {
-        names.push(("journal".to_owned(), ""));
-        problems.push(Some(observer_core::report(&error)));
+    // These are not sinks, and have a line only if they can't be used.
+    for (name, problem) in
+        [("journal", journal_problem(config)), ("server", listen_problem(config).await)]
+    {
+        if let Some(problem) = problem {
+            names.push((name.to_owned(), ""));
+            problems.push(Some(problem));
+        }
     }
 
     for (signal, problem) in probe(telemetry).await {
@@ -118,6 +123,35 @@ pub(super) async fn report(
         }
     }
     Report { text, failed: problems.iter().flatten().count() }
+}
+
+/// Returns why the journal can't be used, as far as its files show.
+fn journal_problem(config: &Config) -> Option<String> {
+    let path = &config.journal.path;
+    // The nearest part of the path that exists has to be a folder.
+    let existing = path.ancestors().find(|part| part.exists());
+    if let Some(file) = existing.filter(|existing| !existing.is_dir()) {
+        let file = file.display();
+        return Some(format!("{file} is a file; choose a folder in `journal.path`"));
+    }
+    verify_versions(&options::journal(config)).err().map(|error| observer_core::report(&error))
+}
+
+/// Returns why the addresses can't be listened on. While an observer has the journal open, they are
+/// taken to be its own.
+async fn listen_problem(config: &Config) -> Option<String> {
+    let plain = config.server.listen.iter();
+    let encrypted = config.server.tls.iter().flat_map(|tls| &tls.listen);
+    let addresses: Vec<_> = plain.chain(encrypted).map(ToString::to_string).collect();
+    let error = verify_addresses(&addresses).await.err()?;
+    let is_running = || {
+        let journal = OfflineJournal::open(options::journal(config));
+        matches!(journal, Err(OpenError::InUse { .. }))
+    };
+    if matches!(error, BindError::InUse { .. }) && is_running() {
+        return None;
+    }
+    Some(observer_core::report(&error))
 }
 
 fn effective_settings(config: &Config, prices: Option<String>, telemetry: &Settings) -> String {
@@ -220,7 +254,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn report_has_a_line_per_sink_and_a_hung_check_delays_no_other() {
-        let config = Config::parse("").unwrap();
+        let config = Config::parse("server.listen = \"127.0.0.1:0\"").unwrap();
         let sinks = vec![
             sink("archive", "file", Scripted::Reachable),
             sink("collector/logs", "otlp", Scripted::Hanging),
@@ -230,7 +264,7 @@ mod tests {
         assert_eq!(report.exit_code(), ExitCode::FAILURE);
         assert_snapshot!(report.text, @"
         config   none (defaults)
-        listen   127.0.0.1:3800, [::1]:3800
+        listen   127.0.0.1:0
         access   without a token for ingest, read and relay
         socket   observer-data/admin.sock
         data     observer-data
@@ -238,14 +272,14 @@ mod tests {
 
         sink            type  check
         archive         file  ok
-        collector/logs  otlp  no response within 10s; see `timeout`
+        collector/logs  otlp  no response within 30s; see `timeout`
         hooks           http  401 unauthorized
         ");
     }
 
     #[tokio::test]
     async fn check_succeeds_without_sinks() {
-        let config = Config::parse("sinks = {}").unwrap();
+        let config = Config::parse("sinks = {}\nserver.listen = \"127.0.0.1:0\"").unwrap();
         let report = report(&config, Vec::new(), None, &without_telemetry()).await;
         assert_eq!(report.exit_code(), ExitCode::SUCCESS);
         assert!(

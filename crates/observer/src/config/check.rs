@@ -1,10 +1,11 @@
 //! Validation across keys.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use observer_server::{Scope, TokenDigest};
 
-use super::journal::MIN_SEGMENTS;
+use super::journal::{MIN_SEGMENTS, MIN_SIZE};
 use super::sinks::name_problem;
 use super::{
     AccessConfig, Config, Problem, ServerConfig, parse::key_path::KeyPath, telemetry, tls,
@@ -67,6 +68,11 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     ] {
         reject(size == 0, key, "must be larger than 0");
     }
+    reject(
+        (1..MIN_SIZE).contains(&journal.max_size),
+        "journal.max_size",
+        "must be at least 32KiB; a smaller journal has no room for events",
+    );
     let min_size = journal.segment_size.saturating_mul(MIN_SEGMENTS);
     reject(
         journal.max_size > 0 && journal.max_size < min_size,
@@ -87,7 +93,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
 }
 
 fn server_problems(server: &ServerConfig) -> impl Iterator<Item = Problem> {
-    let is_host_name = |host: &str| !host.is_empty() && !host.contains([':', '/', '@', ' ']);
+    let is_host_name =
+        |host: &str| !host.is_empty() && (host == "*" || !host.contains([':', '/', '@', ' ', '*']));
     let is_origin = |origin: &str| match origin.split_once("://") {
         Some((scheme, host)) => {
             !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '@', ' ', '*'])
@@ -98,8 +105,8 @@ fn server_problems(server: &ServerConfig) -> impl Iterator<Item = Problem> {
     let hosts = server.hosts.iter().enumerate().filter(move |(_, host)| !is_host_name(host)).map(
         |(index, _)| {
             let path = KeyPath::of(["server", "hosts"]).index(index);
-            let message =
-                "must be a host name without scheme and port, such as \"observer.example.com\"";
+            let message = "must be a host name without scheme, port and wildcard, such as \
+                 \"observer.example.com\", or \"*\" for any name";
             Problem::new(path, message)
         },
     );
@@ -110,7 +117,44 @@ fn server_problems(server: &ServerConfig) -> impl Iterator<Item = Problem> {
             "must be a scheme and a host without a path, such as \"https://grafana.example.com\"";
         Problem::new(path, message)
     });
-    hosts.chain(origins)
+    hosts.chain(origins).chain(repeated_addresses(server))
+}
+
+/// Returns a problem for each address that can't be listened on because an earlier one of the
+/// configuration covers it. That an address is in both lists is [a problem of TLS](tls::problems).
+fn repeated_addresses(server: &ServerConfig) -> Vec<Problem> {
+    let plain = server.listen.iter().enumerate();
+    let encrypted = server.tls.iter().flat_map(|tls| tls.listen.iter().enumerate());
+    let paths = plain.map(|(index, address)| (&["server", "listen"][..], index, *address)).chain(
+        encrypted.map(|(index, address)| (&["server", "tls", "listen"][..], index, *address)),
+    );
+    let mut earlier: Vec<(&[&str], SocketAddr)> = Vec::new();
+    let mut problems = Vec::new();
+    for (list, index, address) in paths {
+        let covers = |(other_list, other): &&(&[&str], SocketAddr)| {
+            overlap(*other, address) && (*other != address || *other_list == list)
+        };
+        if let Some((_, other)) = earlier.iter().find(covers) {
+            let problem = if *other == address {
+                format!("{address} is listed twice; remove one")
+            } else {
+                format!("{address} and {other} overlap; remove one")
+            };
+            problems.push(Problem::new(KeyPath::of(list.iter().copied()).index(index), problem));
+        }
+        earlier.push((list, address));
+    }
+    problems
+}
+
+/// Returns whether two listeners can't have these addresses at once. With port 0, each gets a port
+/// of its own.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (first, second) = (one.ip(), other.ip());
+    let covers = first == second
+        || first.is_ipv4() == second.is_ipv4()
+            && (first.is_unspecified() || second.is_unspecified());
+    one.port() != 0 && one.port() == other.port() && covers
 }
 
 fn access_problems(server: &ServerConfig, access: &AccessConfig) -> Vec<Problem> {

@@ -13,6 +13,9 @@ const DEFAULT_SEGMENT_SIZE: u64 = 64 << 20;
 /// Minimum size of a journal, in segments: space is freed by whole segments.
 pub(super) const MIN_SEGMENTS: u64 = 2;
 
+/// Minimum size of a journal, in bytes.
+pub(super) const MIN_SIZE: u64 = 32 << 10;
+
 /// Minimum number of segments if `max_size` is set and `segment_size` is not.
 const DEFAULT_SEGMENTS: u64 = 8;
 

@@ -194,7 +194,10 @@ fn unknown_key_suggests_keys_of_the_sink_and_common_keys() {
         "batch.max_event = 1",
         "sinks.x.batch.max_event: unknown key; did you mean `max_events`?",
     );
-    check("filter.source = 1", "sinks.x.filter.source: expected a string or a list of strings");
+    check(
+        "filter.source = 1",
+        "sinks.x.filter.source: expected a string or a list of at least one string",
+    );
     check("filter.ok = 'no'", r#"sinks.x.filter.ok: expected true or false, found "no""#);
 }
 

@@ -201,6 +201,23 @@ async fn a_207_without_accepted_events_fails_the_batch() {
 }
 
 #[tokio::test]
+async fn inspection_fails_on_403_for_which_the_first_event_would_park() {
+    let receiver = Receiver::start();
+    let get = sink(&HttpConfig::new(&*receiver.url).check(Check::Get));
+    let off = sink(&HttpConfig::new(&*receiver.url).check(Check::Off));
+    for (status, expected) in [(403, false), (404, false), (200, true), (405, true), (501, true)] {
+        receiver.respond(status, &[], "");
+        let inspected = get.inspect().await;
+        assert_eq!(inspected.is_ok(), expected, "{status}: {inspected:?}");
+        off.inspect().await.unwrap();
+    }
+    receiver.respond(403, &[], "no");
+    let error = get.inspect().await.unwrap_err();
+    assert_error(&error, ErrorKind::Denied, "(checked with GET; see `check` if events receive");
+    get.check().await.unwrap();
+}
+
+#[tokio::test]
 async fn check_fails_on_statuses_that_events_would_get_too() {
     let receiver = Receiver::start();
     let config = HttpConfig::new(&*receiver.url).auth(Auth::bearer("t0ken"));

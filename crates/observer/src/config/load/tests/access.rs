@@ -45,7 +45,7 @@ fn tls_requires_a_separate_address_a_certificate_and_its_key() {
 
 #[test]
 fn public_address_requires_access_rules() {
-    let public = "server.listen = ['127.0.0.1:3800', '0.0.0.0:3800']\n";
+    let public = "server.listen = ['127.0.0.1:3801', '0.0.0.0:3800']\n";
     check(
         public,
         "server.listen: 0.0.0.0:3800 is reachable from other machines, and no token is \
@@ -181,8 +181,8 @@ fn malformed_host_names_and_origins_are_rejected() {
     let text = "server.hosts = ['a.example', 'http://a.example', 'a.example:3800']";
     assert_snapshot!(problems(text), @r#"
     observer.toml: 2 problems
-      server.hosts[1]: must be a host name without scheme and port, such as "observer.example.com"
-      server.hosts[2]: must be a host name without scheme and port, such as "observer.example.com"
+      server.hosts[1]: must be a host name without scheme, port and wildcard, such as "observer.example.com", or "*" for any name
+      server.hosts[2]: must be a host name without scheme, port and wildcard, such as "observer.example.com", or "*" for any name
     "#);
     let text = "server.cors_origins = ['grafana.example', 'https://grafana.example/']";
     assert_snapshot!(problems(text), @r#"

@@ -78,6 +78,31 @@ fn malformed_value_is_reported_with_the_expected_form() {
 }
 
 #[test]
+fn addresses_that_exclude_each_other_are_rejected() {
+    for (server, expected) in [
+        (
+            "listen = ['127.0.0.1:1', '127.0.0.1:1']",
+            "server.listen[1]: 127.0.0.1:1 is listed twice; remove one",
+        ),
+        (
+            "listen = ['127.0.0.1:1', '[::1]:1', '0.0.0.0:1']\nhosts = 'a'",
+            "server.listen[2]: 0.0.0.0:1 and 127.0.0.1:1 overlap; remove one",
+        ),
+        (
+            "listen = '[::1]:7'\ntls = { listen = '[::]:7', cert = 'c', key = 'k' }",
+            "server.tls.listen[0]: [::]:7 and [::1]:7 overlap; remove one",
+        ),
+    ] {
+        let text = format!("[access]\nanonymous = ['ingest']\n[server]\n{server}\n");
+        check(&text, expected);
+    }
+    for server in ["listen = ['127.0.0.1:0', '127.0.0.1:0']", "listen = ['127.0.0.1:1', '[::1]:1']"]
+    {
+        read(&format!("[server]\n{server}\n")).unwrap();
+    }
+}
+
+#[test]
 fn values_out_of_range_are_rejected() {
     check(
         "journal = { max_size = '1MiB', segment_size = '1MiB' }",
@@ -95,6 +120,12 @@ fn values_out_of_range_are_rejected() {
     );
     check("server.ingest_timeout = '0s'", "server.ingest_timeout: must be longer than 0s");
     check("server.listen = []", "server.listen: must name at least one address");
+    for size in ["1KiB", "32767B"] {
+        check(
+            &format!("journal.max_size = '{size}'"),
+            "journal.max_size: must be at least 32KiB; a smaller journal has no room for events",
+        );
+    }
     check(
         "[sinks.'a.b']\n",
         "sinks.\"a.b\": the name of a sink must consist of the letters A-Z and a-z, digits, `_` \
