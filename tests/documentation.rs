@@ -37,6 +37,11 @@ impl Document {
     }
 }
 
+/// Returns the anchors of the headings of a Markdown file.
+pub(crate) fn anchors(path: PathBuf) -> BTreeSet<String> {
+    Document::read(path).anchors()
+}
+
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")

@@ -37,9 +37,19 @@ pub(super) struct Prometheus {
 
 impl Prometheus {
     pub(super) async fn start(dir: &Path) -> Self {
+        Self::start_with_rules(dir, None).await
+    }
+
+    /// Starts a server that evaluates the rules of a folder every second.
+    pub(super) async fn start_with_rules(dir: &Path, rules: Option<&Path>) -> Self {
         let dir = dir.join("prometheus");
         std::fs::create_dir(&dir).unwrap();
-        std::fs::write(dir.join("prometheus.yml"), CONFIG).unwrap();
+        let mut config = CONFIG.to_owned();
+        if let Some(rules) = rules {
+            config = config.replace("global: {", "global: { evaluation_interval: 1s,");
+            config.push_str(&format!("rule_files: [\"{}/*.yaml\"]\n", rules.display()));
+        }
+        std::fs::write(dir.join("prometheus.yml"), config).unwrap();
         std::fs::write(dir.join("targets.json"), "[]").unwrap();
         for _ in 0..3 {
             let [port] = free_ports();
@@ -70,18 +80,35 @@ impl Prometheus {
             .unwrap_or_else(|| panic!("{}", read_output(&self.dir.join("output"))));
     }
 
+    /// Returns the URL of the server.
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Requests data of the API. Panics if the request is refused.
+    pub(super) async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let url = format!("{}/api/v1/{path}", self.url());
+        let url = reqwest::Url::parse_with_params(&url, parameters).unwrap();
+        let response = self.client.get(url).send().await.unwrap().text().await.unwrap();
+        let mut response: Value = serde_json::from_str(&response).unwrap();
+        assert_eq!(response["status"], "success", "{parameters:?}: {response}");
+        response["data"].take()
+    }
+
     /// Evaluates an expression. Returns the series in the text format with sorted labels.
     pub(super) async fn query(&self, expression: &str) -> BTreeMap<String, f64> {
-        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
-        let form = reqwest::Url::parse_with_params(&url, [("query", expression)]).unwrap();
-        let response = self.client.get(form).send().await.unwrap().text().await.unwrap();
-        let response: Value = serde_json::from_str(&response).unwrap();
-        assert_eq!(
-            (&response["status"], &response["data"]["resultType"]),
-            (&"success".into(), &"vector".into()),
-            "{response}"
-        );
-        let series = response["data"]["result"].as_array().unwrap();
+        self.evaluate(&[("query", expression)]).await
+    }
+
+    /// Evaluates an expression at a Unix time in seconds.
+    pub(super) async fn query_at(&self, expression: &str, time: f64) -> BTreeMap<String, f64> {
+        self.evaluate(&[("query", expression), ("time", &format!("{time:.3}"))]).await
+    }
+
+    async fn evaluate(&self, parameters: &[(&str, &str)]) -> BTreeMap<String, f64> {
+        let data = self.get("query", parameters).await;
+        assert_eq!(data["resultType"], "vector", "{parameters:?}");
+        let series = data["result"].as_array().unwrap();
         series
             .iter()
             .map(|series| {

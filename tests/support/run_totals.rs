@@ -55,7 +55,7 @@ impl Usage {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.input += other.input;
         self.cache_read += other.cache_read;
         self.cache_creation += other.cache_creation;

@@ -307,8 +307,9 @@ def journal(built):
     panels = [
         parts.line_panel(
             "Journal size",
-            "Size of the journal, its limit (`journal.max_size`), and the space that is reserved"
-            " for commits while the disk is full. Delivered events stay for `journal.retain`.",
+            "Size of the journal, its limit (`journal.max_size`), and the space that is reserved for"
+            " positions, which shrinks while the disk is full. Delivered events stay for"
+            " `journal.retain`.",
             "bytes",
             [query(gauge("observer_journal_bytes", by="instance"), "{{instance}} size"),
              query(gauge("observer_journal_limit_bytes", by="instance"), "{{instance}} limit"),

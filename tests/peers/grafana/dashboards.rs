@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{read, run};
+use super::{example, read, run};
+use crate::documentation::anchors;
 use crate::support::has_packages;
 
 pub(super) const NAMES: [&str; 2] = ["outcomes", "pipeline"];
@@ -74,6 +75,27 @@ fn dashboards_name_no_data_source_and_link_to_each_other() {
         assert_eq!(dashboard["links"][0]["includeVars"], true);
         assert_data_sources(&dashboard);
     }
+}
+
+#[test]
+fn links_of_panels_lead_to_pages_and_headings_of_the_documentation() {
+    let mut count = 0;
+    for name in NAMES {
+        let dashboard = dashboard(name);
+        let links = panels(&dashboard).flat_map(|panel| panel["links"].as_array().unwrap());
+        let links = links.chain(dashboard["links"].as_array().unwrap());
+        for url in links.filter_map(|link| link["url"].as_str()) {
+            let Some((_, page)) = url.split_once("/docs/") else {
+                assert!(url.starts_with("/d/observer-"), "{url}");
+                continue;
+            };
+            count += 1;
+            let (page, fragment) = page.split_once('#').unwrap_or((page, ""));
+            let anchors = anchors(example("../../crates/observer/docs").join(page));
+            assert!(fragment.is_empty() || anchors.contains(fragment), "{url}: {anchors:?}");
+        }
+    }
+    assert!(count > 50, "{count} links");
 }
 
 /// Asserts that each data source is the variable.

@@ -1,6 +1,9 @@
 //! The dashboards and rules of `examples/grafana`, against Prometheus.
 
 mod dashboards;
+mod expected;
+mod incident;
+mod panels;
 mod rules;
 
 use std::path::{Path, PathBuf};
