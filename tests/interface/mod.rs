@@ -4,6 +4,7 @@
 mod admin_socket;
 mod cli;
 mod example_agent;
+mod health;
 mod identities;
 mod logs;
 mod mcp;
@@ -14,5 +15,6 @@ mod rebuild;
 mod redaction;
 mod reload;
 mod secrets;
+mod sockets;
 mod streams;
 mod tls;

@@ -118,7 +118,7 @@ mod state;
 mod tests;
 pub mod tls;
 
-pub use connection::bind::{BindError, verify_addresses};
+pub use connection::bind::{BindError, InheritedSockets, verify_addresses};
 pub use event_store::EventStoreHandle;
 pub use options::ServerOptions;
 pub use reload::{ReloadError, ReloadHandler, ReloadReport};

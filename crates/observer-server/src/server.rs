@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::connection::Connections;
 use crate::connection::admin_socket::AdminSocket;
-use crate::connection::bind::{BindError, bind};
+use crate::connection::bind::{BindError, InheritedSockets, adopt_or_bind};
 use crate::connection::listener::Listener;
 use crate::event_store::EventStoreHandle;
 use crate::options::ServerOptions;
@@ -55,14 +55,29 @@ impl Server {
         pipeline: Pipeline,
         registry: Registry,
     ) -> Result<Self, BindError> {
+        Self::with_sockets(options, InheritedSockets::default(), pipeline, registry).await
+    }
+
+    /// Binds the addresses, or takes sockets that another process opened in their place.
+    ///
+    /// # Errors
+    /// If a socket can't be used, there is one for TLS and TLS isn't configured, or the reasons
+    /// given for [`bind`](Self::bind) apply.
+    pub async fn with_sockets(
+        options: ServerOptions,
+        sockets: InheritedSockets,
+        pipeline: Pipeline,
+        registry: Registry,
+    ) -> Result<Self, BindError> {
         let tls = options.tls.as_ref().map(TlsHandle::load).transpose()?;
         let tls_listeners = match &options.tls {
-            Some(tls) => bind(&tls.listen).await?,
-            None => Vec::new(),
+            Some(tls) => adopt_or_bind(sockets.tls, &tls.listen).await?,
+            None if sockets.tls.is_empty() => Vec::new(),
+            None => return Err(BindError::InheritedWithoutTls),
         };
         let listeners = match options.listen.as_slice() {
-            [] if tls.is_some() => Vec::new(),
-            listen => bind(listen).await?,
+            [] if tls.is_some() && sockets.plain.is_empty() => Vec::new(),
+            listen => adopt_or_bind(sockets.plain, listen).await?,
         };
         let (local_addrs, local_tls_addrs) =
             (local_addrs(&listeners)?, local_addrs(&tls_listeners)?);

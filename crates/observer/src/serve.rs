@@ -9,7 +9,7 @@ use observer_core::private_files;
 use observer_core::redact::RedactionCounts;
 use observer_pipeline::{Pipeline, StartError};
 use observer_prices::Prices;
-use observer_server::{BindError, ReloadHandler, Scope, Server};
+use observer_server::{BindError, InheritedSockets, ReloadHandler, Scope, Server};
 
 use crate::reload::Reloader;
 use crate::reload_metrics::ReloadMetrics;
@@ -56,6 +56,14 @@ pub struct Service {
     shutdown_timeout: Duration,
 }
 
+/// What the process has and an embedded observer does not.
+#[derive(Default)]
+pub(crate) struct Outside {
+    pub(crate) telemetry: Option<Telemetry>,
+    /// Sockets of a service manager.
+    pub(crate) sockets: InheritedSockets,
+}
+
 impl Service {
     /// Builds the sinks, opens the journal and binds the addresses. `sink_types` receives the
     /// metrics registry that `/metrics` exposes.
@@ -74,7 +82,7 @@ impl Service {
         let metrics = prometheus::Registry::new();
         let prices = Prices::new(config.load_prices()?);
         let registry = sink_types(&metrics).with_prices(Arc::new(prices));
-        Self::build(config, &registry, metrics, None).await
+        Self::build(config, &registry, metrics, Outside::default()).await
     }
 
     /// Starts an observer whose configuration can be reloaded by `POST /-/reload` or the
@@ -86,7 +94,7 @@ impl Service {
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
     ) -> Result<Self, ServeError> {
-        Self::start_loaded(load()?, load, sink_types, None).await
+        Self::start_loaded(load()?, load, sink_types, Outside::default()).await
     }
 
     /// Starts an observer from a configuration that `load` has returned before.
@@ -94,7 +102,7 @@ impl Service {
         config: Config,
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
         sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
-        telemetry: Option<Telemetry>,
+        outside: Outside,
     ) -> Result<Self, ServeError> {
         config.validate()?;
         let metrics = prometheus::Registry::new();
@@ -102,7 +110,7 @@ impl Service {
         prices::log(&config, &table);
         let prices = Prices::new(table);
         let registry = sink_types(&metrics).with_prices(Arc::new(prices.clone()));
-        let mut service = Self::build(&config, &registry, metrics, telemetry).await?;
+        let mut service = Self::build(&config, &registry, metrics, outside).await?;
         let dry_run = move || sink_types(&prometheus::Registry::new());
         let reloader = Reloader::new(
             Box::new(load),
@@ -127,8 +135,9 @@ impl Service {
         config: &Config,
         registry: &Registry,
         metrics: prometheus::Registry,
-        mut telemetry: Option<Telemetry>,
+        outside: Outside,
     ) -> Result<Self, ServeError> {
+        let Outside { mut telemetry, sockets } = outside;
         // The server loads the TLS files itself. This call reports unusable files before anything
         // else starts.
         config.load_tls()?;
@@ -164,7 +173,8 @@ impl Service {
             .await?;
         log_recovery(&pipeline);
         let options = options::server(config, redactor);
-        let bound = Server::bind(options, pipeline.clone(), metrics.clone()).await;
+        let (for_server, registry) = (pipeline.clone(), metrics.clone());
+        let bound = Server::with_sockets(options, sockets, for_server, registry).await;
         let server = match bound {
             Ok(server) => server,
             Err(error) => {

@@ -1,7 +1,7 @@
 //! Binding of listeners to addresses.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 
 use tokio::net::TcpListener;
 
@@ -39,6 +39,17 @@ pub enum BindError {
         /// Error of the operating system.
         source: io::Error,
     },
+    /// A socket that another process opened can't be used.
+    #[error("can't listen on the socket that was passed to the process")]
+    Inherited {
+        /// Error of the operating system.
+        source: io::Error,
+    },
+    /// A socket for TLS was passed to the process, and TLS isn't configured.
+    #[error(
+        "a socket for TLS was passed to the process; configure the certificate for it in [server.tls]"
+    )]
+    InheritedWithoutTls,
     /// The files for TLS can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -47,11 +58,45 @@ pub enum BindError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// Listening sockets that another process opened, such as a service manager. Those of a kind replace
+/// the configured addresses of that kind.
+#[derive(Debug, Default)]
+pub struct InheritedSockets {
+    /// Sockets for plain HTTP.
+    pub plain: Vec<net::TcpListener>,
+    /// Sockets for TLS.
+    pub tls: Vec<net::TcpListener>,
+}
+
+impl InheritedSockets {
+    /// Returns whether there is no socket.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.tls.is_empty()
+    }
+}
+
+/// Returns the sockets as listeners or, without any, binds the addresses.
+pub(crate) async fn adopt_or_bind(
+    sockets: Vec<net::TcpListener>,
+    addresses: &[String],
+) -> Result<Vec<TcpListener>, BindError> {
+    if sockets.is_empty() {
+        return bind(addresses).await;
+    }
+    let adopt = |socket: net::TcpListener| {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)
+    };
+    let adopted: io::Result<_> = sockets.into_iter().map(adopt).collect();
+    adopted.map_err(|source| BindError::Inherited { source })
+}
+
 /// Binds a listener to each address.
 ///
 /// On a machine without IPv6 the IPv6 loopback is skipped with a warning, as long as another
 /// address can be bound.
-pub(crate) async fn bind(addresses: &[String]) -> Result<Vec<TcpListener>, BindError> {
+async fn bind(addresses: &[String]) -> Result<Vec<TcpListener>, BindError> {
     bind_with(addresses, TcpListener::bind).await
 }
 

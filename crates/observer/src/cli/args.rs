@@ -11,6 +11,7 @@ use clap_complete::Shell;
 
 use super::dead_letters::DeadLettersArgs;
 use super::emit::EmitArgs;
+use super::health::{HEALTH_EXAMPLES, HealthArgs};
 use super::journal::JournalArgs;
 use super::kb::KbArgs;
 use super::mcp::McpArgs;
@@ -162,6 +163,9 @@ pub(super) enum Command {
     /// Show whether a running observer accepts events, and the state of its sinks
     #[command(after_help = STATUS_EXAMPLES)]
     Status(Box<RemoteArgs>),
+    /// Check the health of the observer of this configuration, for containers
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Health(Box<HealthArgs>),
     /// List the sinks of a running observer, or forget a sink that was removed
     Sinks(Box<SinksArgs>),
     /// List, show, replay or purge the dead letters of a sink

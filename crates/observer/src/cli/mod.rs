@@ -7,6 +7,7 @@ mod dead_letters;
 mod emit;
 mod failure;
 mod grid;
+mod health;
 mod journal;
 mod kb;
 mod mcp;
@@ -17,6 +18,7 @@ mod remote;
 mod replay;
 mod signal;
 mod sinks;
+mod sockets;
 mod tail;
 mod token;
 
@@ -39,6 +41,7 @@ use self::failure::{Failure, USAGE};
 use self::output::{print, print_error, print_styled};
 use self::query::QueryCommand;
 use crate::logging::LogFormat;
+use crate::serve::Outside;
 use crate::telemetry::{Settings, Telemetry};
 use crate::{Config, ConfigError, Registry, ServeError, Service, file_sinks, logging, prices, tls};
 
@@ -128,6 +131,9 @@ fn dispatch(
         Command::Status(remote) => {
             block_on(Builder::new_current_thread(), sinks::status(*remote, file))?
         }
+        Command::Health(arguments) => {
+            block_on(Builder::new_current_thread(), health::run(*arguments, file))?
+        }
         Command::Sinks(arguments) => {
             block_on(Builder::new_current_thread(), sinks::run(*arguments, file))?
         }
@@ -178,6 +184,7 @@ fn serve(
     sink_types: impl Fn(&prometheus::Registry) -> Registry + Send + Sync + 'static,
     log: &LogOptions,
 ) -> Result<ExitCode, Failure> {
+    let sockets = sockets::inherit()?;
     block_on(Builder::new_multi_thread(), async {
         let shutdown = signal::shutdown()?;
         let hangups = signal::hangups()?;
@@ -196,7 +203,8 @@ fn serve(
         if let Err(error) = rlimit::increase_nofile_limit(MAX_DESCRIPTORS) {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
-        match Service::start_loaded(config, load, sink_types, Some(telemetry)).await {
+        let outside = Outside { telemetry: Some(telemetry), sockets };
+        match Service::start_loaded(config, load, sink_types, outside).await {
             Ok(service) => {
                 let reloading = tokio::spawn(reload_on(hangups, service.reloader()));
                 service.run(shutdown).await;

@@ -258,13 +258,16 @@ impl Remote {
 /// Returns the path of the admin socket of the configuration, if a socket exists there, and the URL
 /// of the configuration.
 fn configured(config: Option<&Path>) -> (Option<PathBuf>, Url) {
-    let (socket, listen) = Config::load_addresses(config).unwrap_or_else(|error| {
+    let addresses = Config::load_addresses(config).map_err(|error| {
         tracing::warn!(
             error = observer_core::report(&error),
             "the configuration, which names the addresses, can't be read; using the default URL"
         );
-        (None, ServerConfig::default().listen)
     });
+    let (socket, listen) = addresses.map_or_else(
+        |()| (None, ServerConfig::default().listen),
+        |addresses| (addresses.admin_socket, addresses.plain),
+    );
     let is_socket = |file: fs::Metadata| file.file_type().is_socket();
     let socket = socket.filter(|path| fs::metadata(path).is_ok_and(is_socket));
     let url = endpoint(&url_of(&listen)).expect("the URL of an address is valid");
@@ -276,13 +279,18 @@ fn url_of(listen: &[SocketAddr]) -> String {
     if *listen == ServerConfig::default().listen {
         return DEFAULT_URL.to_owned();
     }
-    let Some(mut address) = listen.first().copied() else { return DEFAULT_URL.to_owned() };
+    let Some(address) = listen.first().copied() else { return DEFAULT_URL.to_owned() };
+    format!("http://{}", from_this_machine(address))
+}
+
+/// Returns the address by which a listener is reached from this machine.
+pub(super) fn from_this_machine(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
     }
-    format!("http://{address}")
+    address
 }
 
 fn is_denied(error: &reqwest::Error) -> bool {
@@ -336,7 +344,7 @@ impl Response {
 }
 
 /// Returns the URL of a path beside the last segment of another URL.
-fn beside(url: &Url, path: &[&str]) -> Url {
+pub(super) fn beside(url: &Url, path: &[&str]) -> Url {
     let mut url = url.clone();
     url.path_segments_mut().expect("the scheme is http or https").pop();
     if !path.is_empty() {

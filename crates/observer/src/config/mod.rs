@@ -109,6 +109,7 @@ pub use access::{AccessConfig, RateConfig, TokenConfig};
 pub use error::{ConfigError, Problem};
 pub use ingest::{DedupConfig, IngestConfig};
 pub use journal::JournalConfig;
+pub(crate) use load::Addresses;
 pub use load::DEFAULT_FILE;
 pub use prices::PricesConfig;
 pub use redact::{RedactAction, RedactConfig, RedactRule};

@@ -23,6 +23,27 @@ use super::{
 /// File that is read if it exists and no other file is named.
 pub const DEFAULT_FILE: &str = "observer.toml";
 
+/// Addresses by which an observer is reached.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    /// Path of the admin socket; `None` if it is disabled.
+    pub(crate) admin_socket: Option<PathBuf>,
+    /// Addresses of plain HTTP.
+    pub(crate) plain: Vec<SocketAddr>,
+    /// Addresses of TLS.
+    pub(crate) tls: Vec<SocketAddr>,
+}
+
+impl Addresses {
+    fn of(Config { access, server, .. }: Config) -> Self {
+        Self {
+            admin_socket: access.admin_socket,
+            plain: server.listen,
+            tls: server.tls.map_or_else(Vec::new, |tls| tls.listen),
+        }
+    }
+}
+
 impl Config {
     /// Loads the named file. Without a name, loads [`DEFAULT_FILE`] if it exists, else returns the
     /// defaults.
@@ -36,31 +57,39 @@ impl Config {
         }
     }
 
-    /// Returns the path of the admin socket that the file configures, or `None` if it is disabled,
-    /// and the addresses of plain HTTP.
+    /// Returns the addresses that the file configures.
     ///
     /// Other keys are ignored, so that a file also serves where its secrets are not available. The
     /// file is found as by [`load`](Self::load).
     ///
     /// # Errors
     /// The named file does not exist, the file can't be read, or these keys are invalid.
-    pub(crate) fn load_addresses(
-        named: Option<&Path>,
-    ) -> Result<(Option<PathBuf>, Vec<SocketAddr>), ConfigError> {
+    pub(crate) fn load_addresses(named: Option<&Path>) -> Result<Addresses, ConfigError> {
         let Some((text, origin)) = read(named)? else {
-            let Self { access, server, .. } = Self::default();
-            return Ok((access.admin_socket, server.listen));
+            return Ok(Addresses::of(Self::default()));
         };
         let mut table = parse(&text, &origin)?;
         table.retain(|key, _| matches!(key, "data_dir" | "access" | "server"));
         if let Some(toml::Value::Table(server)) = table.get_mut("server") {
-            server.retain(|key, _| key == "listen");
+            server.retain(|key, _| matches!(key, "listen" | "tls"));
+            if let Some(toml::Value::Table(tls)) = server.get_mut("tls") {
+                tls.retain(|key, _| key == "listen");
+                // A section without its files is invalid, and nothing reads them.
+                for file in ["cert", "key"] {
+                    tls.insert(file.to_owned(), "not-read.pem".into());
+                }
+            }
         }
         if let Some(toml::Value::Table(access)) = table.get_mut("access") {
             access.retain(|key, _| key == "admin_socket");
         }
-        let Self { access, server, .. } = from_table(table, origin, &|name| env::var_os(name))?;
-        Ok((access.admin_socket, server.listen))
+        // What the removed keys allow, such as an address for everyone, would count as forbidden.
+        let (config, problems) = unchecked(table, &origin, &|name| env::var_os(name))?;
+        if problems.is_empty() {
+            Ok(Addresses::of(config))
+        } else {
+            Err(ConfigError::Invalid { origin, problems })
+        }
     }
 
     /// Parses the content of a configuration file.
@@ -135,10 +164,21 @@ fn parse(text: &str, origin: &Option<PathBuf>) -> Result<toml::Table, ConfigErro
 }
 
 fn from_table(
-    mut table: toml::Table,
+    table: toml::Table,
     origin: Option<PathBuf>,
     environment: Environment<'_>,
 ) -> Result<Config, ConfigError> {
+    let (config, mut problems) = unchecked(table, &origin, environment)?;
+    problems.extend(super::check::problems(&config));
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { origin, problems }) }
+}
+
+/// Returns the configuration with the problems of single keys, before the check of the whole.
+fn unchecked(
+    mut table: toml::Table,
+    origin: &Option<PathBuf>,
+    environment: Environment<'_>,
+) -> Result<(Config, Vec<Problem>), ConfigError> {
     let invalid = |problems| ConfigError::Invalid { origin: origin.clone(), problems };
     let substituted = substitute(&mut table, environment).map_err(invalid)?;
 
@@ -161,8 +201,7 @@ fn from_table(
         sinks: sinks.unwrap_or_else(|| default::sinks(&raw.data_dir)),
         data_dir: raw.data_dir,
     };
-    problems.extend(super::check::problems(&config));
-    if problems.is_empty() { Ok(config) } else { Err(invalid(problems)) }
+    Ok((config, problems))
 }
 
 /// Describes a syntax error without the line itself, which may hold a secret.

@@ -164,7 +164,7 @@ fn admin_socket_is_known_without_the_secrets_of_the_file() {
     let file = folder.path().join("observer.toml");
     let socket = |text: &str| {
         std::fs::write(&file, text).unwrap();
-        Config::load_addresses(Some(&file)).map(|(socket, _)| socket)
+        Config::load_addresses(Some(&file)).map(|addresses| addresses.admin_socket)
     };
     let text = "data_dir = 'd'\n[access]\nanonymous = ['${UNSET_IN_THIS_TEST}']\n\
                 [sinks.a]\ntoken = '${UNSET_IN_THIS_TEST}'\n";
