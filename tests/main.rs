@@ -6,6 +6,7 @@ mod documentation;
 mod durability;
 mod hostile;
 mod interface;
+mod packaging;
 mod peers;
 mod support;
 mod telemetry;
