@@ -131,7 +131,7 @@ fn full(summary: &str, problem: &Problem, now: Timestamp, budget: Budget) -> Str
         shown.extend_from_slice(&rows[..count]);
         if count < rows.len() {
             let omitted = rows.len() - count;
-            shown.push(format!("{omitted} more lines are left out; `search` has all attempts."));
+            shown.push(format!("{omitted} lines left out; use `search`."));
         }
         lines(shown)
     })
