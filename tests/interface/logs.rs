@@ -1,6 +1,8 @@
 //! Log of refused requests, access log, and what producers can write into them.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -70,6 +72,71 @@ async fn refused_requests_are_logged_with_caller_and_first_error() {
         assert_eq!(summary(&entry), Value::from(wanted), "{entry}");
         assert!(entry["error"].as_str().unwrap().contains(error), "{entry}");
     }
+}
+
+#[test]
+fn error_at_the_start_is_an_entry_of_the_json_log() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a-file"), "").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let in_use = format!("server.listen = \"{}\"\n", taken.local_addr().unwrap());
+    for (config, filter, expected, code) in [
+        ("[server\n", "info", "observer.toml", 2),
+        ("server.listn = 1\n", "off", "server.listn: unknown key", 2),
+        (&*in_use, "info", "the address is in use", 1),
+    ] {
+        std::fs::write(dir.path().join("observer.toml"), config).unwrap();
+        let mut command = Command::new(OBSERVER);
+        command.args(["--log-format", "json", "--log", filter]).current_dir(dir.path());
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let entries: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let last = entries.last().unwrap();
+        assert_eq!((&last["level"], output.status.code()), (&json!("ERROR"), Some(code)));
+        assert!(last["error"].as_str().unwrap().contains(expected), "{last}");
+        assert!(last["timestamp"].is_string() && last["message"].is_string(), "{last}");
+    }
+}
+
+#[test]
+fn lines_in_the_journal_of_systemd_have_priorities() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!("server.listen = \"{}\"\n", taken.local_addr().unwrap());
+    std::fs::write(dir.path().join("observer.toml"), config).unwrap();
+    let path = dir.path().join("stderr");
+    for (offset, format, expected) in [
+        (0, "json", ["<6>{", "<3>{"]),
+        (0, "text", ["<6>2", "<3>observer: "]),
+        (1, "json", ["{", "{"]),
+    ] {
+        let file = File::create(&path).unwrap();
+        let metadata = file.metadata().unwrap();
+        let stream = format!("{}:{}", metadata.dev(), metadata.ino() + offset);
+        let mut command = Command::new(OBSERVER);
+        command.args(["--log-format", format]).current_dir(dir.path());
+        let status = command.env("JOURNAL_STREAM", stream).stderr(file).status().unwrap();
+        assert_eq!(status.code(), Some(1));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with(expected[0]), "{text}");
+        assert!(lines.last().unwrap().starts_with(expected[1]), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn user_signals_do_not_end_the_observer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut observer = Observer::start(dir.path(), DEFAULTS);
+    for signal in ["-USR1", "-USR2"] {
+        observer.signal(signal);
+        assert_eq!(observer.post(EVENT).await.status, 200, "{signal}");
+    }
+    observer.write_config(&DEFAULTS.replace("127.0.0.1:0", "127.0.0.1:1"));
+    assert_eq!(observer.reload().await.status, 200);
+    let entry = observer.wait_for_log("changed keys are not in effect until a restart");
+    assert_eq!((&entry["level"], &entry["keys"]), (&json!("WARN"), &json!("server.listen")));
 }
 
 #[tokio::test]

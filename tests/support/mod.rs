@@ -256,7 +256,8 @@ impl Observer {
         }
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends a signal, such as `-USR1`.
+    pub(crate) fn signal(&self, signal: &str) {
         let sent =
             Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());

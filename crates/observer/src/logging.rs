@@ -2,13 +2,19 @@
 
 use std::borrow::Cow;
 use std::env;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
 use clap::builder::PossibleValue;
+use jiff::Timestamp;
 use observer_figures::clean;
 use observer_pipeline::SPAN_TARGET;
+use serde_json::json;
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{Directive, ParseError};
-use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, registry};
@@ -82,7 +88,8 @@ pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 /// # Errors
 /// If the filter is invalid, or the process has a subscriber already.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let log = fmt().with_writer(move || CleanStderr(format)).with_env_filter(parse(filter)?);
+    let log =
+        tracing_subscriber::fmt().with_writer(Stderr::new(format)).with_env_filter(parse(filter)?);
     match format {
         LogFormat::Text => log.with_ansi(wants_colour()).finish().try_init()?,
         LogFormat::Json => log.json().flatten_event(true).finish().try_init()?,
@@ -99,7 +106,7 @@ pub(crate) fn init_with(
     filter: &str,
     layers: Vec<BoxedLayer>,
 ) -> Result<(), LogError> {
-    let log = fmt::layer().with_writer(move || CleanStderr(format));
+    let log = fmt::layer().with_writer(Stderr::new(format));
     let log = match format {
         LogFormat::Text => log.with_ansi(wants_colour()).with_filter(parse(filter)?).boxed(),
         LogFormat::Json => log.json().flatten_event(true).with_filter(parse(filter)?).boxed(),
@@ -110,13 +117,103 @@ pub(crate) fn init_with(
     Ok(())
 }
 
+/// Writes the error that ends the observer to its log, whatever the filter.
+pub(crate) fn write_fatal(format: LogFormat, error: &str) {
+    let line = match format {
+        LogFormat::Text => format!("observer: {error}"),
+        LogFormat::Json => json!({
+            "timestamp": Timestamp::now().to_string(),
+            "level": "ERROR",
+            "message": "the observer can't run",
+            "error": error,
+            "target": "observer",
+        })
+        .to_string(),
+    };
+    let priority = is_journal().then(|| priority(Level::ERROR));
+    // If that fails, nothing can be reported.
+    let stderr = &mut CleanStderr { format, priority };
+    let _ = match format {
+        // The error may have several lines.
+        LogFormat::Text => stderr.write_text(&clean::text(&line)),
+        LogFormat::Json => stderr.write_text(&clean::json(&line)),
+    };
+}
+
+/// Source of writers to standard error.
+struct Stderr {
+    format: LogFormat,
+    /// True if standard error is the journal of systemd.
+    is_journal: bool,
+}
+
+impl Stderr {
+    fn new(format: LogFormat) -> Self {
+        Self { format, is_journal: is_journal() }
+    }
+}
+
+impl MakeWriter<'_> for Stderr {
+    type Writer = CleanStderr;
+
+    fn make_writer(&self) -> CleanStderr {
+        CleanStderr { format: self.format, priority: None }
+    }
+
+    fn make_writer_for(&self, metadata: &Metadata<'_>) -> CleanStderr {
+        let priority = self.is_journal.then(|| priority(*metadata.level()));
+        CleanStderr { format: self.format, priority }
+    }
+}
+
+/// Returns whether standard error is the journal of systemd: `JOURNAL_STREAM` is its device and
+/// inode (systemd.exec(5)).
+fn is_journal() -> bool {
+    let stream = env::var("JOURNAL_STREAM").ok();
+    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let metadata = stderr.and_then(|stderr| stderr.metadata()).ok();
+    stream
+        .zip(metadata)
+        .is_some_and(|(stream, stderr)| is_stream(&stream, stderr.dev(), stderr.ino()))
+}
+
+fn is_stream(stream: &str, device: u64, inode: u64) -> bool {
+    stream
+        .split_once(':')
+        .is_some_and(|parts| (parts.0.parse(), parts.1.parse()) == (Ok(device), Ok(inode)))
+}
+
+/// Returns the prefix of a line in the journal of systemd (sd-daemon(3)).
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}
+
 /// Standard error, on which values of producers can neither control the terminal nor begin a line.
-struct CleanStderr(LogFormat);
+struct CleanStderr {
+    format: LogFormat,
+    /// Prefix of a line.
+    priority: Option<&'static str>,
+}
+
+impl CleanStderr {
+    /// Writes clean text and a line feed. Each line has the priority.
+    fn write_text(&self, text: &str) -> io::Result<()> {
+        let prefix = self.priority.unwrap_or_default();
+        let lines: String = text.split('\n').map(|line| format!("{prefix}{line}\n")).collect();
+        io::stderr().write_all(lines.as_bytes())
+    }
+}
 
 impl Write for CleanStderr {
     /// Writes a part of the log, of which the formatter passes a whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        io::stderr().write_all(clean_line(self.0, &String::from_utf8_lossy(line)).as_bytes())?;
+        let text = String::from_utf8_lossy(line);
+        self.write_text(clean_line(self.format, &text).trim_end_matches('\n'))?;
         Ok(line.len())
     }
 
@@ -172,6 +269,20 @@ mod tests {
     fn requests_of_mcp_are_logged_if_the_filter_names_their_target() {
         assert!(parse("debug").unwrap().to_string().contains("rmcp=error"));
         assert!(!parse("info,rmcp=debug").unwrap().to_string().contains("rmcp=error"));
+    }
+
+    #[test]
+    fn journal_is_recognised_by_device_and_inode() {
+        for (stream, expected) in [
+            ("8:7", true),
+            ("7:8", false),
+            ("8:70", false),
+            ("8", false),
+            ("", false),
+            ("8:x", false),
+        ] {
+            assert_eq!(is_stream(stream, 8, 7), expected, "{stream:?}");
+        }
     }
 
     #[test]

@@ -259,13 +259,21 @@ impl ReloadHandler for Reloader {
             metrics.record(reloaded.is_ok());
         }
         match &reloaded {
-            Ok(ReloadReport { added, changed, removed, restart_needed }) => tracing::info!(
-                added = added.join(" "),
-                changed = changed.join(" "),
-                removed = removed.join(" "),
-                restart_needed = restart_needed.join(" "),
-                "the configuration was reloaded"
-            ),
+            Ok(ReloadReport { added, changed, removed, restart_needed }) => {
+                tracing::info!(
+                    added = added.join(" "),
+                    changed = changed.join(" "),
+                    removed = removed.join(" "),
+                    restart_needed = restart_needed.join(" "),
+                    "the configuration was reloaded"
+                );
+                if !restart_needed.is_empty() {
+                    tracing::warn!(
+                        keys = restart_needed.join(" "),
+                        "changed keys are not in effect until a restart"
+                    );
+                }
+            }
             Err(error) => tracing::error!(%error, "the configuration could not be reloaded"),
         }
         reloaded

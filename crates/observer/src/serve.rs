@@ -277,6 +277,8 @@ fn log_ready(config: &Config, server: &Server, sinks: &[String], telemetry: Opti
     let needs_token = !config.access.resolve().anonymous_scopes().contains(Scope::Ingest);
     let token = if needs_token { " --oauth2-bearer $OBSERVER_TOKEN" } else { "" };
     tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = config.origin.as_ref().map(|path| path.display().to_string()),
         listen = listen.join(" "),
         admin_socket = server.admin_socket().map(|path| path.display().to_string()),
         data = %config.data_dir.display(),

@@ -63,9 +63,15 @@ pub(crate) fn run<A: Into<OsString> + Clone>(
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
+    let is_serve = matches!(cli.command, None | Some(Command::Serve(_)));
+    let log_format = cli.global.log_format;
     dispatch(cli, sink_types).unwrap_or_else(|Failure { status, error }| {
         let report = observer_core::report(error.as_ref());
-        print_error(&format!("observer: {report}"));
+        if is_serve {
+            logging::write_fatal(log_format, &report);
+        } else {
+            print_error(&format!("observer: {report}"));
+        }
         ExitCode::from(status)
     })
 }
@@ -189,6 +195,7 @@ fn serve(
         let shutdown = signal::shutdown()?;
         let hangups = signal::hangups()?;
         signal::survive_file_size_limit()?;
+        signal::ignore_user_signals()?;
         let config = load()?;
         config.validate()?;
         let telemetry = Telemetry::new(&config, &|name| env::var_os(name))?;

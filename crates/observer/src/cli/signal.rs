@@ -67,6 +67,17 @@ pub(super) fn survive_file_size_limit() -> io::Result<()> {
     signal(SignalKind::from_raw(SIGXFSZ)).map(drop)
 }
 
+/// Keeps SIGUSR1 and SIGUSR2 from ending the process, since tools send these to daemons to rotate
+/// logs or print statistics. They have no effect.
+///
+/// # Errors
+/// If a signal handler can't be installed.
+pub(super) fn ignore_user_signals() -> io::Result<()> {
+    // The handlers stay when the streams are dropped.
+    drop(signal(SignalKind::user_defined1())?);
+    signal(SignalKind::user_defined2()).map(drop)
+}
+
 /// Returns the stream of SIGHUP signals.
 ///
 /// # Errors
