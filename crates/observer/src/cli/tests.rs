@@ -34,7 +34,9 @@ fn help_has_examples_and_exit_codes() {
       usage         Show tokens, cost and time by model, source, day or label
       diff          Show what changed since a moment: what fails now, is fixed, dearer or slower
       hints         Show whether attempts with a hint solve more, and at what cost
+      mcp           Answer an agent over standard input and output, by the Model Context Protocol
       status        Show whether a running observer accepts events, and the state of its sinks
+      health        Check the health of the observer of this configuration, for containers
       sinks         List the sinks of a running observer, or forget a sink that was removed
       dead-letters  List, show, replay or purge the dead letters of a sink
       replay        Deliver events that are still in the journal to a sink again
