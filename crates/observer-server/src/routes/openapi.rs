@@ -183,8 +183,13 @@ pub(crate) struct Filter {
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) enum OneOrMore {
     One(String),
-    Many(Vec<String>),
+    Many(Values),
 }
+
+/// At least one value.
+#[derive(ToSchema)]
+#[schema(min_items = 1)]
+pub(crate) struct Values(#[expect(dead_code, reason = "only its schema is used")] Vec<String>);
 
 /// Returns the document without routes.
 pub(crate) fn document() -> OpenApi {
