@@ -14,7 +14,7 @@ use crate::support::{DEFAULTS, Observer, is_installed, wait_until};
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/agent/agent.py");
 const SOURCE: &str = "example-agent";
 
-/// What the agent printed before it ended with exit code 0.
+/// Output of an agent that ended with exit code 0.
 struct Printed {
     stdout: String,
     stderr: String,

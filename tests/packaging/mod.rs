@@ -1,4 +1,5 @@
-//! What operators install: units of systemd, manifests of Kubernetes, proxies, and configurations.
+//! Files that operators install: units of systemd, manifests of Kubernetes, proxies, and
+//! configurations.
 
 mod kubernetes;
 mod nginx;

@@ -50,7 +50,7 @@ pub(crate) const SOURCE: Parameter = Parameter::new("source", Kind::Text, "");
 pub(crate) const MODEL: Parameter = Parameter::new("model", Kind::Text, "");
 /// End of a window of time.
 pub(crate) const UNTIL: Parameter = Parameter::new("until", Kind::Text, "");
-/// Where the next page begins.
+/// Cursor of the next page.
 pub(crate) const CURSOR: Parameter = Parameter::new("cursor", Kind::Text, "From the page before");
 
 impl Parameter {

@@ -1,4 +1,4 @@
-//! Who asks, and what may be read.
+//! Caller, and the sources that it may read.
 
 use std::fmt;
 use std::sync::Arc;

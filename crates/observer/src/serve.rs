@@ -56,7 +56,7 @@ pub struct Service {
     shutdown_timeout: Duration,
 }
 
-/// What the process has and an embedded observer does not.
+/// Parts of the process that an embedded observer does not have.
 #[derive(Default)]
 pub(crate) struct Outside {
     pub(crate) telemetry: Option<Telemetry>,

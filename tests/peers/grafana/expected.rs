@@ -140,7 +140,7 @@ pub(super) fn outcomes(totals: &RunTotals, phases: f64) -> BTreeMap<&'static str
     ])
 }
 
-/// What was sent to the observer besides the runs.
+/// Events that were sent to the observer besides the runs.
 pub(super) struct Traffic {
     pub(super) runs: f64,
     pub(super) phases: f64,

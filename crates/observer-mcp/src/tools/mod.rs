@@ -34,7 +34,7 @@ pub(crate) enum Tool {
     Search,
 }
 
-/// What a call answers from.
+/// Source of the answers of a call.
 struct Call<'a> {
     store: Arc<dyn EventStore>,
     /// Sources that the caller may read.

@@ -2,8 +2,8 @@
 //!
 //! One collector in the caller's registry serves them all: [`exposition`] reads the status of the
 //! pipeline at each scrape, so that the numbers of a scrape belong together; [`server`] counts
-//! connections and [`requests`] as they occur. The registry also gets the metrics of the process, where
-//! the operating system has them.
+//! connections and [`requests`] as they occur. The registry also gets the metrics of the process,
+//! where the operating system has them.
 
 mod certificate;
 pub(crate) mod exposition;

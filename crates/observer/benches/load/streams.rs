@@ -44,7 +44,7 @@ struct Measured {
     cpu: f64,
 }
 
-/// What runs beside the producers.
+/// Load beside the producers.
 #[derive(Debug, Clone, Copy)]
 enum Beside {
     Nothing,

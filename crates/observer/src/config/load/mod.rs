@@ -83,7 +83,7 @@ impl Config {
         if let Some(toml::Value::Table(access)) = table.get_mut("access") {
             access.retain(|key, _| key == "admin_socket");
         }
-        // What the removed keys allow, such as an address for everyone, would count as forbidden.
+        // Without the removed keys, an address for everyone would count as forbidden.
         let (config, problems) = unchecked(table, &origin, &|name| env::var_os(name))?;
         if problems.is_empty() {
             Ok(Addresses::of(config))
