@@ -53,7 +53,8 @@ fn extent(conn: &Connection) -> Result<Option<(i64, i64)>, KbError> {
 /// Returns the conditions of a query, or `None` if no attempt can meet them.
 ///
 /// # Errors
-/// If a source or a model is named that sums count as `other`.
+/// If a source or a model is named that sums count as `other`, or the caller may read such a
+/// source.
 pub(super) fn conditions(
     conn: &Connection,
     sources: &Sources,
@@ -63,26 +64,33 @@ pub(super) fn conditions(
     if let Some(source) = source {
         counted(conn, "source", source)?;
     }
+    let sources_read = sources.list();
+    if let Some(&id) = sources_read.iter().flatten().find(|id| **id > TOLD_APART) {
+        let name = dictionary::name(conn, "source", id)?.unwrap_or_default();
+        return Err(counted_as_other("source", &name));
+    }
     let model = match model.map(|model| counted(conn, "model", model)).transpose()? {
         Some(None) => return Ok(None),
         model => model.flatten(),
     };
-    Ok((!sources.is_none()).then(|| Conditions { sources: sources.list(), model }))
+    Ok((!sources.is_none()).then(|| Conditions { sources: sources_read, model }))
 }
 
 /// Returns the number under which a source or a model is counted in sums; `None` if it is unknown.
 fn counted(conn: &Connection, table: &'static str, name: &str) -> Result<Option<i64>, QueryError> {
     match find(conn, table, name)? {
         None if name == OTHER_NAME => Ok(Some(OTHER)),
-        Some(id) if id > TOLD_APART => Err(QueryError::bad_request(
-            table,
-            format!(
-                "sums distinguish the first {TOLD_APART} {table}s, and count {name:?} as \
-                 {OTHER_NAME:?}"
-            ),
-        )),
+        Some(id) if id > TOLD_APART => Err(counted_as_other(table, name)),
         found => Ok(found),
     }
+}
+
+/// Returns the error for a source or a model that sums don't tell apart.
+fn counted_as_other(table: &'static str, name: &str) -> QueryError {
+    let detail = format!(
+        "sums distinguish the first {TOLD_APART} {table}s, and count {name:?} as {OTHER_NAME:?}"
+    );
+    QueryError::bad_request(table, detail)
 }
 
 /// Returns a usage report.

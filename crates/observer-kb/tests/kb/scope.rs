@@ -198,6 +198,27 @@ async fn attempts_of_other_sources_hide_none_of_the_own() {
 }
 
 #[tokio::test]
+async fn other_sources_hide_none_of_the_own_attempts() {
+    let mut kb = Kb::new();
+    let others = (0..1_100).map(|n| of(&format!("ci-{n}"), &outcome("both", "x", false)));
+    kb.send(&others.chain([outcome("both", "m", true)]).collect::<Vec<_>>()).await;
+    let scope = Scope::of(["bot"]);
+    let request = ProblemRequest {
+        scope: scope.clone(),
+        sig_hash: "both".into(),
+        ..ProblemRequest::default()
+    };
+    let problem = kb.store.problem(request).await.unwrap();
+    assert_eq!((problem.attempts, problem.solved), (1, 1));
+    let listed = ProblemsRequest { scope: scope.clone(), ..problems_request(9) };
+    let listed = kb.store.problems(listed).await.unwrap().problems;
+    assert_eq!(listed.iter().map(|row| row.attempts).collect::<Vec<_>>(), [1]);
+    let models = ModelsRequest { scope, ..ModelsRequest::default() };
+    let error = kb.store.models(models).await.unwrap_err().to_string();
+    assert!(error.contains("count \"bot\" as \"other\""), "not silently none: {error}");
+}
+
+#[tokio::test]
 async fn models_that_are_counted_together_are_not_recommended() {
     let mut kb = Kb::new();
     let models = (0..300).map(|n| outcome("p", &format!("model-{n}"), n > 280));
