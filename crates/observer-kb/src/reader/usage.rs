@@ -73,7 +73,7 @@ pub(super) fn conditions(
         Some(None) => return Ok(None),
         model => model.flatten(),
     };
-    Ok((!sources.is_none()).then(|| Conditions { sources: sources_read, model }))
+    Ok((!sources.is_none()).then_some(Conditions { sources: sources_read, model }))
 }
 
 /// Returns the number under which a source or a model is counted in sums; `None` if it is unknown.
